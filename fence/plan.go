@@ -1,5 +1,7 @@
 package fence
 
+import "time"
+
 // Param is one key=value pair handed to an agent on its standard input.
 type Param struct {
 	// Key is the agent's name for the parameter, such as "ip" or "plug".
@@ -20,6 +22,9 @@ type Step struct {
 	Agent string
 	// Params are sent in this order, before the ones that the runner adds.
 	Params []Param
+	// Timeout bounds one run of the agent; 0 means the runner's default. When
+	// it is over, the agent's whole process group is killed and the step failed.
+	Timeout time.Duration
 }
 
 // Method is one way to fence a node. It succeeds only when every step does.

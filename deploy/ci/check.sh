@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# The gate: everything that has to pass before a change goes in.
+#
+#   deploy/ci/check.sh          all steps
+#   deploy/ci/check.sh quick    without the race detector, benchmarks and demo
+#
+# Every step runs, even after one has failed; the end names those that failed.
+# It changes nothing in the tree. It needs Go and, for the race detector, gcc.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+cd "$root"
+export GOFLAGS=-buildvcs=false GOWORK=off
+
+quick=no
+case "${1-}" in
+"") ;;
+quick) quick=yes ;;
+*)
+	echo "usage: deploy/ci/check.sh [quick]" >&2
+	exit 2
+	;;
+esac
+
+failed=()
+skipped=()
+
+# step TITLE COMMAND...: runs the command and remembers if it failed.
+step() {
+	local title=$1 start=$SECONDS
+	shift
+	echo
+	echo "=== $title: $*"
+	if "$@"; then
+		echo "--- ok: $title ($((SECONDS - start)) s)"
+	else
+		echo "--- FAILED: $title ($((SECONDS - start)) s)"
+		failed+=("$title")
+	fi
+}
+
+# skip TITLE REASON: says loudly that a step did not run.
+skip() {
+	echo
+	echo "!!! SKIPPED: $1: $2"
+	skipped+=("$1")
+}
+
+# Generated code keeps the form that its generator gave it.
+formatted() {
+	local files
+	files=$(go tool gofumpt -l .) || return 1
+	files=$(grep -v '\.pb\.go$' <<<"$files" || true)
+	if [[ -n $files ]]; then
+		echo "not formatted; run go tool gofumpt -w on:"
+		echo "$files"
+		return 1
+	fi
+}
+
+# What git sees in the tree: a step that leaves something behind shows up here.
+# Nothing where there is no git repository, as in an unpacked source archive.
+tree() {
+	if [[ -e .git ]]; then
+		git -c safe.directory="$root" status --porcelain --untracked-files=all
+	fi
+}
+
+unchanged() {
+	local after
+	after=$(tree) || return 1
+	if [[ $after != "$before" ]]; then
+		echo "the steps changed the tree:"
+		diff <(echo "$before") <(echo "$after") || true
+		return 1
+	fi
+}
+
+before=$(tree)
+
+step "format" formatted
+step "vet" go vet ./...
+step "staticcheck" go tool staticcheck ./...
+step "go.mod is tidy" go mod tidy -diff
+step "generated code is current" go run ./deploy/tools/protogen -check
+step "build" go build ./...
+step "tests" go test ./...
+
+if [[ $quick == no ]]; then
+	step "tests with the race detector" env CGO_ENABLED=1 go test -race -count=1 -timeout 15m ./...
+	step "every benchmark once" go test -run '^$' -bench . -benchtime 1x ./...
+	if [[ -d cmd/gulm_tool ]]; then
+		step "demo, end to end" go run ./cmd/gulm_tool demo
+	else
+		skip "demo, end to end" "there is no cmd/gulm_tool"
+	fi
+fi
+
+step "nothing left behind" unchanged
+
+echo
+if ((${#skipped[@]})); then
+	printf '!!! SKIPPED: %s\n' "${skipped[@]}"
+fi
+if ((${#failed[@]})); then
+	printf '!!! FAILED: %s\n' "${failed[@]}"
+	exit 1
+fi
+echo "all steps passed in $SECONDS s"

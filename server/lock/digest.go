@@ -1,0 +1,58 @@
+package lock
+
+// Digest returns a number that is equal for tables with equal lockspaces,
+// sessions, resources, locks, queues, modes and counters, whatever way they came
+// about, and differs for others but for chance. It walks the whole table.
+func (t *Table) Digest() uint64 {
+	d := mix64(t.lastToken) + mix64(t.lastOrder+1)*3 + mix64(uint64(t.lastSpace)+2)*5
+	for _, sp := range t.spaces {
+		h := newHash(1).num(uint64(sp.number)).bytes([]byte(sp.name)).num(uint64(sp.policy))
+		for _, m := range sp.members {
+			h = h.num(uint64(m))
+		}
+		d += h.sum()
+	}
+	for _, o := range t.owners {
+		h := newHash(2).num(uint64(o.session)).num(uint64(o.locks))
+		if o.frozen {
+			h = h.num(1)
+		}
+		for slot := o.head; slot != 0; slot = t.locks.get(slot).after {
+			h = h.num(uint64(t.locks.get(slot).id))
+		}
+		d += h.sum()
+	}
+	t.Walk(func(r *ResourceState) bool {
+		// The walk has no order, so resources are added up.
+		h := newHash(3).num(uint64(r.Lockspace)).bytes(r.Name)
+		for _, l := range r.Locks {
+			h = h.num(uint64(l.Session)).num(uint64(l.ID)).num(l.Token).num(l.Order).num(l.Changed).num(uint64(l.Flags)).
+				num(uint64(l.Queue) | uint64(l.Granted)<<8 | uint64(l.Requested)<<16 | uint64(l.Blocking)<<24)
+		}
+		d += h.sum()
+		return true
+	})
+	return d
+}
+
+// hash is FNV-1a with a final mix.
+type hash uint64
+
+func newHash(kind uint64) hash { return hash(14695981039346656037).num(kind) }
+
+func (h hash) num(n uint64) hash {
+	for s := 0; s < 64; s += 8 {
+		h = (h ^ hash(byte(n>>s))) * 1099511628211
+	}
+	return h
+}
+
+func (h hash) bytes(b []byte) hash {
+	h = h.num(uint64(len(b)))
+	for _, c := range b {
+		h = (h ^ hash(c)) * 1099511628211
+	}
+	return h
+}
+
+func (h hash) sum() uint64 { return mix64(uint64(h)) }

@@ -1,0 +1,122 @@
+package lock
+
+// queue is where a lock stands on its resource. The numbers stand in snapshots.
+type queue uint8
+
+const (
+	granted queue = iota
+	converting
+	waiting
+)
+
+// lockRecord is one lock. It holds no pointers; links are slots.
+type lockRecord struct {
+	id      ID
+	session Session
+	token   uint64
+	order   uint64 // of creation among all locks
+	changed uint64 // log index of the last change that the session must know
+	stamp   int64  // when it entered its queue, by the master's clock; display only
+
+	resource   uint32
+	next, prev uint32 // in its queue
+	after      uint32 // next of the same session
+	before     uint32
+	flags      Flags // NoCallbacks only
+
+	granted   Mode // held; NL while waiting
+	requested Mode // wanted; equals granted in the granted queue
+	queue     queue
+	blocking  modeSet // modes for which a blocking callback is outstanding
+}
+
+func (l *lockRecord) hash() uint32 { return lockHash(l.session, l.id) }
+
+func lockHash(s Session, id ID) uint32 {
+	return uint32(mix64(uint64(s)*0x9e3779b97f4a7c15 + uint64(id)))
+}
+
+// inlineName is how many bytes of a name fit into the resource's record.
+const inlineName = 30
+
+// resourceRecord is one resource; it exists as long as a lock refers to it.
+type resourceRecord struct {
+	lockspace  uint32
+	sum        uint32 // hash of lockspace and name
+	head, tail uint32 // granted queue
+	contention uint32 // slot of the contention record, 0 while nobody waits
+	held       [3]uint32
+	strong     modeSet // PW and EX, which only one lock can hold
+	nameLen    uint8
+	name       [inlineName]byte // or the slot of a longName, little endian
+}
+
+func (r *resourceRecord) hash() uint32 { return r.sum }
+
+// contentionRecord is what a resource has only while somebody converts or waits.
+type contentionRecord struct {
+	convertHead, convertTail uint32
+	waitHead, waitTail       uint32
+	wanted                   [modes]uint32 // queued requests by requested mode
+	told                     modeSet       // modes for which every holder has been asked to give way
+}
+
+type longName struct{ bytes [MaxName]byte }
+
+// owner is what the table knows of one session.
+type owner struct {
+	session    Session
+	head, tail uint32 // its locks in order of creation
+	locks      int
+	frozen     bool
+}
+
+// heldSet returns the modes held on r, leaving out one lock that holds `own`.
+// NL claims nothing and never shows.
+func (r *resourceRecord) heldSet(own Mode) modeSet {
+	s := r.strong
+	for m := CR; m <= PR; m++ {
+		n := r.held[m-CR]
+		if m == own {
+			n--
+		}
+		if n > 0 {
+			s |= 1 << m
+		}
+	}
+	if own >= PW {
+		s &^= 1 << own
+	}
+	return s
+}
+
+// hold counts a lock of mode m in; drop counts it out.
+func (r *resourceRecord) hold(m Mode) {
+	switch {
+	case m == NL:
+	case m <= PR:
+		r.held[m-CR]++
+	default:
+		r.strong |= 1 << m
+	}
+}
+
+func (r *resourceRecord) drop(m Mode) {
+	switch {
+	case m == NL:
+	case m <= PR:
+		r.held[m-CR]--
+	default:
+		r.strong &^= 1 << m
+	}
+}
+
+func (c *contentionRecord) wantedSet() modeSet {
+	var s modeSet
+	for m := range c.wanted {
+		if c.wanted[m] > 0 {
+			s |= 1 << m
+		}
+	}
+	return s
+}

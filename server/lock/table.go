@@ -1,0 +1,185 @@
+package lock
+
+import (
+	"slices"
+
+	"lock_gulmd/server/reason"
+)
+
+// Table holds all lockspaces with their resources and locks. The zero value is
+// not ready; use New. It is not safe for concurrent use.
+type Table struct {
+	limits Limits
+
+	locks       arena[lockRecord]
+	resources   arena[resourceRecord]
+	contentions arena[contentionRecord]
+	longNames   arena[longName]
+
+	lockIndex     index
+	resourceIndex index
+
+	spaces     []space // by number
+	lastSpace  uint32
+	owners     []owner // by session
+	lastToken  uint64
+	lastOrder  uint64
+	converting int
+	waiting    int
+
+	now    moment
+	events []Event
+}
+
+// moment is when the requests at hand happen.
+type moment struct {
+	index uint64
+	stamp int64
+}
+
+// New returns an empty table.
+func New(limits Limits) *Table { return &Table{limits: limits} }
+
+// SetLimits replaces the limits. What exists beyond a lowered limit stays.
+func (t *Table) SetLimits(limits Limits) { t.limits = limits }
+
+// Begin says where in the log the following calls stand: at index, which only
+// grows, and stamped with the master's clock in unix milliseconds (for display).
+func (t *Table) Begin(index uint64, stamp int64) { t.now = moment{index, stamp} }
+
+// TakeEvents returns what happened since it was last called, in order; the
+// caller owns the slice.
+func (t *Table) TakeEvents() []Event {
+	events := t.events
+	t.events = nil
+	return events
+}
+
+// Counts are totals for status displays.
+type Counts struct {
+	Locks, Converting, Waiting, Resources, Lockspaces int
+}
+
+// Counts returns the totals.
+func (t *Table) Counts() Counts {
+	return Counts{t.locks.used, t.converting, t.waiting, t.resources.used, len(t.spaces)}
+}
+
+// Clone returns a copy for reading only: walk, count, view. It costs time in
+// proportion to the number of pages, sessions and lockspaces, not locks. Clone
+// and original may be used at the same time by two goroutines.
+func (t *Table) Clone() *Table {
+	c := &Table{
+		limits: t.limits, lastSpace: t.lastSpace, lastToken: t.lastToken, lastOrder: t.lastOrder,
+		converting: t.converting, waiting: t.waiting, now: t.now,
+		locks: t.locks.clone(), resources: t.resources.clone(),
+		contentions: t.contentions.clone(), longNames: t.longNames.clone(),
+		owners: slices.Clone(t.owners), spaces: slices.Clone(t.spaces),
+	}
+	for i := range c.spaces {
+		c.spaces[i].members = slices.Clone(c.spaces[i].members)
+	}
+	return c
+}
+
+// Open makes a session known; its locks hang on it. Opening it twice changes
+// nothing.
+func (t *Table) Open(s Session) {
+	if i, ok := t.findOwner(s); !ok {
+		t.owners = slices.Insert(t.owners, i, owner{session: s})
+	}
+}
+
+func (t *Table) findOwner(s Session) (int, bool) {
+	return slices.BinarySearchFunc(t.owners, s, func(o owner, s Session) int {
+		switch {
+		case o.session < s:
+			return -1
+		case o.session > s:
+			return 1
+		default:
+			return 0
+		}
+	})
+}
+
+// owner returns the record of a session, nil if it was never opened.
+func (t *Table) owner(s Session) *owner {
+	if i, ok := t.findOwner(s); ok {
+		return &t.owners[i]
+	}
+	return nil
+}
+
+// Locks returns how many locks a session has, in all queues.
+func (t *Table) Locks(s Session) int {
+	if o := t.owner(s); o != nil {
+		return o.locks
+	}
+	return 0
+}
+
+// findLock returns the slot of a session's lock, 0 if it has none of that ID.
+func (t *Table) findLock(s Session, id ID) uint32 {
+	x := &t.lockIndex
+	if x.used == 0 {
+		return 0
+	}
+	for i := lockHash(s, id) & x.mask(); x.slots[i] != 0; i = (i + 1) & x.mask() {
+		if l := t.locks.get(x.slots[i]); l.id == id && l.session == s {
+			return x.slots[i]
+		}
+	}
+	return 0
+}
+
+// addLock makes a lock on a resource, in no queue yet.
+func (t *Table) addLock(o *owner, id ID, resource uint32) (uint32, *lockRecord) {
+	slot, l := t.locks.alloc()
+	t.lastOrder++
+	l.session, l.id, l.resource, l.order = o.session, id, resource, t.lastOrder
+	t.ownLock(o, slot, l)
+	insert(&t.lockIndex, &t.locks, slot)
+	return slot, l
+}
+
+// ownLock appends a lock to its session's list.
+func (t *Table) ownLock(o *owner, slot uint32, l *lockRecord) {
+	l.before, l.after = o.tail, 0
+	if o.tail == 0 {
+		o.head = slot
+	} else {
+		t.locks.mut(o.tail).after = slot
+	}
+	o.tail = slot
+	o.locks++
+}
+
+// dropLock forgets a lock that stands in no queue any more.
+func (t *Table) dropLock(o *owner, slot uint32) {
+	l := *t.locks.get(slot)
+	if l.before == 0 {
+		o.head = l.after
+	} else {
+		t.locks.mut(l.before).after = l.after
+	}
+	if l.after == 0 {
+		o.tail = l.before
+	} else {
+		t.locks.mut(l.after).before = l.before
+	}
+	o.locks--
+	remove(&t.lockIndex, &t.locks, slot)
+	t.locks.release(slot)
+}
+
+// overLimit reports whether one more would exceed a limit.
+func overLimit(have int, limit uint64) bool { return limit > 0 && uint64(have) >= limit }
+
+// checkName refuses names of impossible length.
+func checkName(name []byte, limit int) reason.Reason {
+	if len(name) == 0 || len(name) > limit {
+		return reason.Invalid
+	}
+	return reason.None
+}

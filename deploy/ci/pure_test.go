@@ -32,13 +32,15 @@ var pureMaps = []string{"Clone", "Copy", "Equal"}
 
 func TestPure(t *testing.T) {
 	m := theModule(t)
+	var faults []string
 	for _, tags := range []string{"", "invariants"} {
-		faults, err := checkPurePackages(m.root, tags)
+		more, err := checkPurePackages(m.root, tags)
 		if err != nil {
 			t.Fatal(err)
 		}
-		report(t, faults)
+		faults = append(faults, more...)
 	}
+	report(t, sorted(faults))
 }
 
 // checkPurePackages type-checks the pure packages that exist, built with the

@@ -100,8 +100,6 @@ const (
 	Flag_FLAG_NOQUEUEBAST Flag = 2048
 	// Never send this lock a blocking callback (GULM: NoCallBacks).
 	Flag_FLAG_NOCALLBACKS Flag = 16777216
-	// Ignore the frozen locks of failed nodes (GULM: NoExp). For recovery only.
-	Flag_FLAG_RECOVERY Flag = 33554432
 )
 
 // Enum value maps for Flag.
@@ -111,14 +109,12 @@ var (
 		1:        "FLAG_NOQUEUE",
 		2048:     "FLAG_NOQUEUEBAST",
 		16777216: "FLAG_NOCALLBACKS",
-		33554432: "FLAG_RECOVERY",
 	}
 	Flag_value = map[string]int32{
 		"FLAG_NONE":        0,
 		"FLAG_NOQUEUE":     1,
 		"FLAG_NOQUEUEBAST": 2048,
 		"FLAG_NOCALLBACKS": 16777216,
-		"FLAG_RECOVERY":    33554432,
 	}
 )
 
@@ -443,13 +439,12 @@ const file_gulm_v1_types_proto_rawDesc = "" +
 	"\aMODE_CW\x10\x02\x12\v\n" +
 	"\aMODE_PR\x10\x03\x12\v\n" +
 	"\aMODE_PW\x10\x04\x12\v\n" +
-	"\aMODE_EX\x10\x05*m\n" +
+	"\aMODE_EX\x10\x05*W\n" +
 	"\x04Flag\x12\r\n" +
 	"\tFLAG_NONE\x10\x00\x12\x10\n" +
 	"\fFLAG_NOQUEUE\x10\x01\x12\x15\n" +
 	"\x10FLAG_NOQUEUEBAST\x10\x80\x10\x12\x17\n" +
-	"\x10FLAG_NOCALLBACKS\x10\x80\x80\x80\b\x12\x14\n" +
-	"\rFLAG_RECOVERY\x10\x80\x80\x80\x10*o\n" +
+	"\x10FLAG_NOCALLBACKS\x10\x80\x80\x80\b*o\n" +
 	"\tNodeState\x12\x19\n" +
 	"\x15NODE_STATE_LOGGED_OUT\x10\x00\x12\x18\n" +
 	"\x14NODE_STATE_LOGGED_IN\x10\x01\x12\x16\n" +

@@ -1,0 +1,152 @@
+package member
+
+import (
+	"slices"
+
+	"lock_gulmd/server/reason"
+)
+
+// FenceState is how far a fence has come. The numbers stand in snapshots.
+type FenceState uint8
+
+// The states, as in gulm.v1.FenceState.
+const (
+	FenceNone FenceState = iota
+	// FenceWanted: the node is expired; nothing of it moves.
+	FenceWanted
+	// FenceProved: an agent proved that the node cannot write.
+	FenceProved
+	// FenceAcknowledged: an operator said so, by the node's name.
+	FenceAcknowledged
+)
+
+// Limits of the ledger.
+const (
+	// MaxAttempts is how many of the newest attempts a fence keeps.
+	MaxAttempts = 16
+	// MaxText bounds each text of an attempt, in bytes.
+	MaxText = 1024
+)
+
+// Fence is one entry of the ledger: one incarnation of one node.
+type Fence struct {
+	Incarnation uint64
+	State       FenceState
+	// Reason says why the node was expired.
+	Reason string
+	// Wanted and Settled are when it began and ended.
+	Wanted, Settled int64
+	// Rounds counts how often the methods were begun from the first.
+	Rounds uint32
+	// Attempts are the newest ones, oldest first.
+	Attempts []Attempt
+	// By is "method/device" of the proof, or the operator who acknowledged.
+	By string
+}
+
+// Attempt is one run of one agent.
+type Attempt struct {
+	Method, Device, Agent, Outcome, Output string
+	// Start is unix milliseconds, Duration milliseconds.
+	Start, Duration int64
+}
+
+// Life names one life of one node.
+type Life struct {
+	Node        string
+	Incarnation uint64
+}
+
+// Expire declares a logged-in life dead, freezes its sessions, and wants its
+// fence: one step. seen is the log index of the newest sign of life that the
+// master knew of. Refused with UnknownNode, StaleIncarnation, WrongState, or
+// Alive if the node took part in a later command.
+func (r *Registry) Expire(l Life, seen uint64, why string, stamp int64) ([]uint64, reason.Reason) {
+	n := r.node(l.Node)
+	switch {
+	case n == nil:
+		return nil, reason.UnknownNode
+	case n.Incarnation != l.Incarnation:
+		return nil, reason.StaleIncarnation
+	case n.State != LoggedIn:
+		return nil, reason.WrongState
+	case n.Seen > seen:
+		return nil, reason.Alive
+	}
+	n.enter(Expired, stamp)
+	n.Fence = Fence{Incarnation: n.Incarnation, State: FenceWanted, Reason: clip(why), Wanted: stamp}
+	frozen := r.sessionsOf(n.Name)
+	for _, number := range frozen {
+		r.session(number).Frozen = true
+	}
+	return frozen, reason.None
+}
+
+// BeginFence notes that a round over the node's methods begins. Refused with
+// NotPending.
+func (r *Registry) BeginFence(l Life) reason.Reason {
+	n := r.pending(l)
+	if n == nil {
+		return reason.NotPending
+	}
+	n.Fence.Rounds++
+	return reason.None
+}
+
+// NoteAttempt adds an attempt to a pending fence. Refused with NotPending.
+func (r *Registry) NoteAttempt(l Life, a Attempt) reason.Reason {
+	n := r.pending(l)
+	if n == nil {
+		return reason.NotPending
+	}
+	a.Method, a.Device, a.Agent = clip(a.Method), clip(a.Device), clip(a.Agent)
+	a.Outcome, a.Output = clip(a.Outcome), clip(a.Output)
+	if len(n.Fence.Attempts) >= MaxAttempts {
+		n.Fence.Attempts = slices.Delete(n.Fence.Attempts, 0, len(n.Fence.Attempts)-MaxAttempts+1)
+	}
+	n.Fence.Attempts = append(n.Fence.Attempts, a)
+	return reason.None
+}
+
+// SettleFence ends a pending fence as proved or acknowledged, and with it the
+// dead life: its sessions are forgotten and returned, so that their locks can
+// be released. Refused with NotPending.
+func (r *Registry) SettleFence(l Life, as FenceState, by string, stamp int64) ([]uint64, reason.Reason) {
+	n := r.pending(l)
+	if n == nil {
+		return nil, reason.NotPending
+	}
+	n.Fence.State, n.Fence.By, n.Fence.Settled = as, clip(by), stamp
+	n.enter(Fenced, stamp)
+	ended := r.sessionsOf(n.Name)
+	r.sessions = slices.DeleteFunc(r.sessions, func(s Session) bool { return s.Node == n.Name })
+	return ended, reason.None
+}
+
+// Pending returns the lives whose fence is wanted, by node name.
+func (r *Registry) Pending() []Life {
+	var lives []Life
+	for _, n := range r.nodes {
+		if n.State == Expired {
+			lives = append(lives, Life{n.Name, n.Incarnation})
+		}
+	}
+	return lives
+}
+
+func (r *Registry) pending(l Life) *Node {
+	n := r.node(l.Node)
+	if n == nil || n.State != Expired || n.Incarnation != l.Incarnation {
+		return nil
+	}
+	return n
+}
+
+// clip cuts a text to MaxText bytes, keeping its end, where agents say what
+// went wrong.
+func clip(s string) string {
+	if len(s) > MaxText {
+		return s[len(s)-MaxText:]
+	}
+	return s
+}

@@ -1,0 +1,80 @@
+package member
+
+import (
+	"slices"
+
+	"lock_gulmd/server/reason"
+)
+
+// LoginRequest starts a session.
+type LoginRequest struct {
+	Node    string
+	BootID  string
+	LoginID LoginID
+	Process string
+}
+
+// Login starts a session and, for the first one of its life, the node's next
+// incarnation. A repeated LoginID of the same node gets the session it has.
+// max bounds the sessions, 0 for no limit. Refused with Invalid, Limit,
+// NotFenced (the node is expired and its fence not proved) or StaleIncarnation
+// (another boot of the node is logged in and must expire first).
+func (r *Registry) Login(req LoginRequest, index uint64, stamp int64, maxSessions uint64) (Session, reason.Reason) {
+	if !req.valid() {
+		return Session{}, reason.Invalid
+	}
+	for _, s := range r.sessions {
+		if s.LoginID == req.LoginID && s.Node == req.Node && !s.Frozen {
+			return s, reason.None
+		}
+	}
+	if maxSessions > 0 && uint64(len(r.sessions)) >= maxSessions {
+		return Session{}, reason.Limit
+	}
+	i, known := r.findNode(req.Node)
+	if !known {
+		r.nodes = slices.Insert(r.nodes, i, Node{Name: req.Node})
+	}
+	n := &r.nodes[i]
+	switch {
+	case n.State == Expired:
+		return Session{}, reason.NotFenced
+	case n.State == LoggedIn && n.BootID != req.BootID:
+		return Session{}, reason.StaleIncarnation
+	case n.State != LoggedIn:
+		n.Incarnation++
+		n.BootID = req.BootID
+		n.enter(LoggedIn, stamp)
+	}
+	n.Seen = index
+	r.lastSession++
+	s := Session{
+		Number: r.lastSession, Node: n.Name, Incarnation: n.Incarnation,
+		LoginID: req.LoginID, Process: req.Process,
+	}
+	r.sessions = append(r.sessions, s)
+	return s, reason.None
+}
+
+func (req *LoginRequest) valid() bool {
+	return len(req.Node) > 0 && len(req.Node) <= MaxNodeName && len(req.BootID) > 0 && len(req.BootID) <= MaxBootID &&
+		len(req.Process) <= MaxProcess && req.LoginID != LoginID{}
+}
+
+// Logout ends a session cleanly, and with the last one the node is logged out.
+// Refused with NoSession, or NodeExpired if the node was declared dead.
+func (r *Registry) Logout(number uint64, stamp int64) reason.Reason {
+	i, ok := r.findSession(number)
+	if !ok {
+		return reason.NoSession
+	}
+	s := r.sessions[i]
+	if s.Frozen {
+		return reason.NodeExpired
+	}
+	r.sessions = slices.Delete(r.sessions, i, i+1)
+	if len(r.sessionsOf(s.Node)) == 0 {
+		r.node(s.Node).enter(LoggedOut, stamp)
+	}
+	return reason.None
+}

@@ -1,0 +1,148 @@
+package state
+
+import (
+	"slices"
+
+	"lock_gulmd/server/lock"
+	"lock_gulmd/server/member"
+	"lock_gulmd/server/reason"
+)
+
+// Apply carries out the command at a log index, which only grows; stamp is the
+// master's clock in unix milliseconds when it proposed, kept for display. The
+// caller owns the result; nothing of the command is kept.
+func (s *State) Apply(index uint64, stamp int64, c Command) Result {
+	s.index = index
+	s.locks.Begin(index, stamp)
+	result := s.apply(index, stamp, c)
+	result.Events = s.locks.TakeEvents()
+	s.digest = s.digest*0x9e3779b97f4a7c15 + result.sum(index)
+	return result
+}
+
+func (s *State) apply(index uint64, stamp int64, c Command) Result {
+	switch c := c.(type) {
+	case *Batch:
+		return s.applyBatch(index, c)
+	case BeginTerm:
+		return s.beginTerm(c)
+	case Login:
+		return s.login(c, index, stamp)
+	case Logout:
+		return s.logout(c, stamp)
+	case Expire:
+		return s.expire(c, stamp)
+	case FenceBegin:
+		return s.ledger(c.Term, c.Node, func() reason.Reason { return s.members.BeginFence(c.Life) })
+	case FenceAttempted:
+		return s.ledger(c.Term, c.Node, func() reason.Reason { return s.members.NoteAttempt(c.Life, c.Attempt) })
+	case FenceProved:
+		return s.settleFence(c.Term, c.Life, member.FenceProved, c.By, stamp)
+	case FenceAcknowledged:
+		return s.settleFence(c.Term, c.Life, member.FenceAcknowledged, c.Operator, stamp)
+	case ServerLeft:
+		if i, ok := slices.BinarySearch(s.left, c.Server); !ok {
+			s.left = slices.Insert(s.left, i, c.Server)
+		}
+		return Result{}
+	case Check:
+		return Result{}
+	}
+	return Result{Reason: reason.Invalid}
+}
+
+func (s *State) beginTerm(c BeginTerm) Result {
+	if c.Term <= s.term {
+		return Result{Reason: reason.StaleTerm}
+	}
+	s.term, s.master, s.limits = c.Term, c.Server, c.Limits
+	s.locks.SetLimits(lock.Limits{Locks: c.Limits.Locks, Resources: c.Limits.Resources, Lockspaces: c.Limits.Lockspaces})
+	if i, ok := slices.BinarySearch(s.left, c.Server); ok {
+		s.left = slices.Delete(s.left, i, i+1)
+	}
+	return Result{}
+}
+
+func (s *State) login(c Login, index uint64, stamp int64) Result {
+	session, why := s.members.Login(c.LoginRequest, index, stamp, s.limits.Sessions)
+	if why != reason.None {
+		return Result{Reason: why}
+	}
+	s.locks.Open(lock.Session(session.Number))
+	s.openNumbers(session.Number)
+	return Result{Login: session, Node: session.Node}
+}
+
+func (s *State) logout(c Logout, stamp int64) Result {
+	session, _ := s.members.Session(c.Session)
+	if why := s.members.Logout(c.Session, stamp); why != reason.None {
+		return Result{Reason: why}
+	}
+	s.end([]uint64{c.Session})
+	return Result{Node: session.Node, Ended: []uint64{c.Session}}
+}
+
+func (s *State) expire(c Expire, stamp int64) Result {
+	if c.Term != s.term {
+		return Result{Reason: reason.StaleTerm}
+	}
+	frozen, why := s.members.Expire(c.Life, c.Seen, c.Reason, stamp)
+	if why != reason.None {
+		return Result{Reason: why}
+	}
+	for _, session := range frozen {
+		s.locks.Freeze(lock.Session(session))
+	}
+	return Result{Node: c.Node, Ended: frozen}
+}
+
+// ledger runs a change of the fence ledger that is valid in its own term only.
+func (s *State) ledger(term uint64, node string, change func() reason.Reason) Result {
+	if term != s.term {
+		return Result{Reason: reason.StaleTerm}
+	}
+	if why := change(); why != reason.None {
+		return Result{Reason: why}
+	}
+	return Result{Node: node}
+}
+
+func (s *State) settleFence(term uint64, l member.Life, as member.FenceState, by string, stamp int64) Result {
+	if term != s.term {
+		return Result{Reason: reason.StaleTerm}
+	}
+	ended, why := s.members.SettleFence(l, as, by, stamp)
+	if why != reason.None {
+		return Result{Reason: why}
+	}
+	s.end(ended)
+	return Result{Node: l.Node, Ended: ended}
+}
+
+// end releases the locks of sessions that are over.
+func (s *State) end(sessions []uint64) {
+	for _, session := range sessions {
+		s.locks.Release(lock.Session(session))
+		s.closeNumbers(session)
+	}
+}
+
+// sum condenses what a command brought about, for the running digest.
+func (r *Result) sum(index uint64) uint64 {
+	h := index*0x9e3779b97f4a7c15 ^ uint64(r.Reason)<<56 ^ r.Login.Number<<24 ^ uint64(len(r.Ended))<<48
+	step := func(n uint64) { h = (h ^ n) * 0xff51afd7ed558ccd; h ^= h >> 33 }
+	for i := range r.Node {
+		step(uint64(r.Node[i]))
+	}
+	for i := range r.Replies {
+		p := &r.Replies[i]
+		step(p.Session<<32 ^ p.Seq)
+		step(p.Token<<24 ^ uint64(p.Number)<<20 ^ uint64(p.Outcome)<<16 ^ uint64(p.Reason)<<8 ^ uint64(p.Mode))
+	}
+	for i := range r.Events {
+		e := &r.Events[i]
+		step(uint64(e.Session)<<32 ^ uint64(e.Lock))
+		step(e.Token<<16 ^ uint64(e.Kind)<<8 ^ uint64(e.Mode))
+	}
+	return h
+}

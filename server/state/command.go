@@ -1,0 +1,127 @@
+package state
+
+import (
+	"lock_gulmd/server/lock"
+	"lock_gulmd/server/member"
+)
+
+// Command is one entry of the log: one of the types of this file.
+type Command interface{ command() }
+
+// BeginTerm is the first command of a new master.
+type BeginTerm struct {
+	Term   uint64
+	Server string
+	Limits Limits
+}
+
+// Batch carries the requests of many sessions.
+type Batch struct{ Groups []Group }
+
+// Group is what one session sent: requests in order of Seq, and the confirmation
+// that all replies up to Confirmed have arrived.
+type Group struct {
+	Session   uint64
+	Confirmed uint64
+	Requests  []Request
+}
+
+// Login starts a session.
+type Login struct{ member.LoginRequest }
+
+// Logout ends a session; its locks are released.
+type Logout struct{ Session uint64 }
+
+// Expire declares a node dead: its locks freeze and its fence is wanted.
+type Expire struct {
+	Term uint64
+	member.Life
+	// Seen is the log index of the newest sign of life that the master knew of.
+	Seen uint64
+	// Silent is for how long the node was silent, milliseconds, for display.
+	Silent int64
+	Reason string
+}
+
+// FenceBegin notes the intent to run the fence methods of an expired node from
+// the first. An agent may be started only after it is committed.
+type FenceBegin struct {
+	Term uint64
+	member.Life
+}
+
+// FenceAttempted records one run of an agent.
+type FenceAttempted struct {
+	Term uint64
+	member.Life
+	member.Attempt
+}
+
+// FenceProved releases the locks of a dead node, whose fence succeeded.
+type FenceProved struct {
+	Term uint64
+	member.Life
+	// By is "method/device".
+	By string
+}
+
+// FenceAcknowledged is FenceProved on an operator's word.
+type FenceAcknowledged struct {
+	Term uint64
+	member.Life
+	Operator string
+}
+
+// Check carries the digest that the master had after an index, for the replicas
+// to compare. The state itself ignores it.
+type Check struct{ Index, Digest uint64 }
+
+// ServerLeft notes that a lock server logged out cleanly.
+type ServerLeft struct{ Server string }
+
+func (BeginTerm) command()         {}
+func (*Batch) command()            {}
+func (Login) command()             {}
+func (Logout) command()            {}
+func (Expire) command()            {}
+func (FenceBegin) command()        {}
+func (FenceAttempted) command()    {}
+func (FenceProved) command()       {}
+func (FenceAcknowledged) command() {}
+func (Check) command()             {}
+func (ServerLeft) command()        {}
+
+// Op is what a request asks for. The numbers stand in the log.
+type Op uint8
+
+// The operations, as in gulm.v1.Op.
+const (
+	OpLock Op = iota + 1
+	OpConvert
+	OpUnlock
+	OpCancel
+	OpJoin
+	OpLeave
+)
+
+// Request is one request of a session.
+type Request struct {
+	Seq       uint64
+	Op        Op
+	Lock      lock.ID
+	Lockspace uint32
+	// Name is not kept by Apply.
+	Name   []byte
+	Mode   lock.Mode
+	Flags  lock.Flags
+	Policy lock.Policy
+}
+
+// Limits bound the state; 0 means no limit. They come with BeginTerm, so that
+// every replica decides alike.
+type Limits struct {
+	Locks, Resources, Lockspaces uint64
+	Sessions                     uint64
+	// InFlight is how many unconfirmed replies a session may have.
+	InFlight uint64
+}

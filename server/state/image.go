@@ -1,0 +1,88 @@
+package state
+
+import (
+	"slices"
+
+	"lock_gulmd/server/lock"
+	"lock_gulmd/server/member"
+)
+
+// Image is everything in the state but for the resources, as values: what a
+// snapshot begins with. Resources are walked with Locks().Walk, since they are
+// many.
+type Image struct {
+	Index, Term uint64
+	Master      string
+	Limits      Limits
+	Left        []string
+	Digest      uint64
+	Counters    lock.Counters
+	LastSession uint64
+	Nodes       []member.Node
+	Sessions    []SessionImage
+	Spaces      []lock.SpaceState
+}
+
+// SessionImage is one session with its request numbers.
+type SessionImage struct {
+	member.Session
+	Applied, Confirmed uint64
+	// Kept are the unconfirmed replies, in order; Seq counts from Confirmed+1.
+	Kept []Reply
+}
+
+// Image returns the state's image for reading only, until the next change.
+func (s *State) Image() Image {
+	img := Image{
+		Index: s.index, Term: s.term, Master: s.master, Limits: s.limits, Left: s.left, Digest: s.digest,
+		Counters: s.locks.Counters(), LastSession: s.members.LastSession(),
+		Nodes: s.members.Nodes(), Spaces: s.locks.Spaces(),
+	}
+	for _, session := range s.members.Sessions() {
+		n := s.findNumbers(session.Number)
+		si := SessionImage{Session: session, Applied: n.applied, Confirmed: n.confirmed}
+		for _, k := range n.kept {
+			si.Kept = append(si.Kept, Reply{session.Number, k.seq, k.Reply})
+		}
+		img.Sessions = append(img.Sessions, si)
+	}
+	return img
+}
+
+// FromImage rebuilds a state; next returns the resources one by one and false
+// after the last. It reports false if that is not a possible state. The state
+// takes the image's slices over.
+func FromImage(img Image, next func(*lock.ResourceState) bool) (*State, bool) {
+	limits := lock.Limits{Locks: img.Limits.Locks, Resources: img.Limits.Resources, Lockspaces: img.Limits.Lockspaces}
+	s := &State{
+		index: img.Index, term: img.Term, master: img.Master, limits: img.Limits,
+		left: slices.Sorted(slices.Values(img.Left)), digest: img.Digest,
+	}
+	restore := lock.NewRestore(limits)
+	restore.SetCounters(img.Counters)
+	for _, sp := range img.Spaces {
+		restore.Space(sp)
+	}
+	sound := true
+	sessions := make([]member.Session, 0, len(img.Sessions))
+	for _, si := range img.Sessions {
+		restore.Session(lock.Session(si.Number), si.Frozen)
+		sessions = append(sessions, si.Session)
+		n := numbers{session: si.Number, applied: si.Applied, confirmed: si.Confirmed}
+		for i, k := range si.Kept {
+			sound = sound && k.Seq == si.Confirmed+uint64(i)+1
+			n.kept = append(n.kept, kept{k.Seq, k.Reply})
+		}
+		sound = sound && si.Confirmed+uint64(len(si.Kept)) == si.Applied
+		s.numbers = append(s.numbers, n)
+	}
+	sound = s.members.Restore(img.Nodes, sessions, img.LastSession) && sound
+	slices.SortFunc(s.numbers, func(a, b numbers) int { return int(a.session) - int(b.session) })
+	var r lock.ResourceState
+	for next(&r) {
+		restore.Resource(&r)
+	}
+	table, ok := restore.Finish()
+	s.locks = table
+	return s, ok && sound
+}

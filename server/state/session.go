@@ -1,0 +1,146 @@
+package state
+
+import (
+	"slices"
+
+	"lock_gulmd/server/lock"
+	"lock_gulmd/server/reason"
+)
+
+// numbers is what makes the requests of one session apply exactly once.
+type numbers struct {
+	session   uint64
+	applied   uint64 // highest request applied
+	confirmed uint64 // every reply up to here has arrived
+	kept      []kept // replies after confirmed, in order, without gaps
+}
+
+type kept struct {
+	seq uint64
+	lock.Reply
+}
+
+func (s *State) searchNumbers(session uint64) (int, bool) {
+	return slices.BinarySearchFunc(s.numbers, session, func(n numbers, session uint64) int {
+		switch {
+		case n.session < session:
+			return -1
+		case n.session > session:
+			return 1
+		}
+		return 0
+	})
+}
+
+func (s *State) findNumbers(session uint64) *numbers {
+	if i, ok := s.searchNumbers(session); ok {
+		return &s.numbers[i]
+	}
+	return nil
+}
+
+func (s *State) openNumbers(session uint64) {
+	if i, ok := s.searchNumbers(session); !ok {
+		s.numbers = slices.Insert(s.numbers, i, numbers{session: session})
+	}
+}
+
+func (s *State) closeNumbers(session uint64) {
+	if i, ok := s.searchNumbers(session); ok {
+		s.numbers = slices.Delete(s.numbers, i, i+1)
+	}
+}
+
+// confirm forgets the replies up to seq.
+func (n *numbers) confirm(seq uint64) {
+	if seq <= n.confirmed || seq > n.applied {
+		return
+	}
+	n.kept = n.kept[:copy(n.kept, n.kept[seq-n.confirmed:])]
+	n.confirmed = seq
+}
+
+// again returns the reply that a request got when it was applied, and false if
+// the session has confirmed it since and needs it no more.
+func (n *numbers) again(seq uint64) (lock.Reply, bool) {
+	if seq <= n.confirmed {
+		return lock.Reply{}, false
+	}
+	return n.kept[seq-n.confirmed-1].Reply, true
+}
+
+func (s *State) applyBatch(index uint64, b *Batch) Result {
+	count := 0
+	for i := range b.Groups {
+		count += len(b.Groups[i].Requests)
+	}
+	r := Result{Replies: make([]Reply, 0, count)}
+	for i := range b.Groups {
+		s.applyGroup(index, &b.Groups[i], &r)
+	}
+	return r
+}
+
+func (s *State) applyGroup(index uint64, g *Group, r *Result) {
+	session, known := s.members.Session(g.Session)
+	if !known || session.Frozen {
+		why := reason.NoSession
+		if known {
+			why = reason.NodeExpired
+		}
+		for i := range g.Requests {
+			r.add(g.Session, g.Requests[i].Seq, lock.Reply{Reason: why})
+		}
+		return
+	}
+	s.members.SawNode(session.Node, index)
+	n := s.findNumbers(g.Session)
+	n.confirm(g.Confirmed)
+	for i := range g.Requests {
+		s.applyRequest(n, &g.Requests[i], r)
+	}
+}
+
+// applyRequest applies a request once. One that is not the next in line, or for
+// whose reply there is no room, is refused with OutOfOrder and leaves no trace:
+// the session sends it again.
+func (s *State) applyRequest(n *numbers, req *Request, r *Result) {
+	if req.Seq <= n.applied {
+		if reply, ok := n.again(req.Seq); ok {
+			r.add(n.session, req.Seq, reply)
+		}
+		return
+	}
+	if req.Seq != n.applied+1 || s.limits.InFlight > 0 && uint64(len(n.kept)) >= s.limits.InFlight {
+		r.add(n.session, req.Seq, lock.Reply{Reason: reason.OutOfOrder})
+		return
+	}
+	reply := s.request(lock.Session(n.session), req)
+	n.applied = req.Seq
+	n.kept = append(n.kept, kept{req.Seq, reply})
+	r.add(n.session, req.Seq, reply)
+}
+
+func (s *State) request(session lock.Session, req *Request) lock.Reply {
+	switch req.Op {
+	case OpLock:
+		return s.locks.Lock(session, lock.LockRequest{
+			ID: req.Lock, Lockspace: req.Lockspace, Name: req.Name, Mode: req.Mode, Flags: req.Flags,
+		})
+	case OpConvert:
+		return s.locks.Convert(session, req.Lock, req.Mode, req.Flags)
+	case OpUnlock:
+		return s.locks.Unlock(session, req.Lock)
+	case OpCancel:
+		return s.locks.Cancel(session, req.Lock)
+	case OpJoin:
+		return s.locks.Join(session, req.Name, req.Policy)
+	case OpLeave:
+		return s.locks.Leave(session, req.Lockspace)
+	}
+	return lock.Reply{Reason: reason.Invalid}
+}
+
+func (r *Result) add(session, seq uint64, reply lock.Reply) {
+	r.Replies = append(r.Replies, Reply{session, seq, reply})
+}

@@ -29,6 +29,16 @@ var noFence = map[string]string{
 	"fence_evacuate":        "only moves virtual machines away",
 }
 
+// rebootsByDefault tells whether an agent that is asked for no action reboots.
+// All power agents do; a human and a crash dump are no power switches.
+func rebootsByDefault(agent string) bool {
+	switch agent {
+	case "fence_manual", "fence_kdump":
+		return false
+	}
+	return noFence[agent] == "" && noReboot[agent] == ""
+}
+
 // noFenceActions are actions of agents that look but do not touch.
 var noFenceActions = map[string]bool{
 	"status": true, "monitor": true, "list": true, "list_status": true,

@@ -23,9 +23,11 @@ func (l *loader) crossCheck() {
 			l.warn(FenceFile, d.line, fmt.Sprintf("no node uses the fence device %q", d.Name), "use it in "+NodesFile+" or remove it")
 		}
 	}
-	if l.fenceOpen && l.plainSecret > 0 {
-		l.warn(FenceFile, l.plainSecret, "everybody on this machine can read the passwords in this file",
-			"run: chmod 640 "+FenceFile+", or keep them in files of their own and write passwd_file = ...")
+	for _, file := range l.open {
+		if line, ok := l.plainSecrets[file]; ok {
+			l.warn(file, line, "everybody on this machine can read the passwords in this file",
+				"run: chmod 640 "+file+", or keep them in files of their own and write passwd_file = ...")
+		}
 	}
 }
 
@@ -38,7 +40,7 @@ func (l *loader) checkServers() {
 	for i, name := range l.cfg.Lock.Servers {
 		if _, ok := l.cfg.Node(name); !ok {
 			l.fault(ClusterFile, l.serverLines[i], fmt.Sprintf("the server %q is no node", name),
-				didYouMean(name, names, "add it to "+NodesFile+": servers are fenced like any node"))
+				orDidYouMean(name, names, "add it to "+NodesFile+", since servers are fenced like any node"))
 		}
 	}
 	if len(l.cfg.Lock.Servers) == 4 {
@@ -116,13 +118,13 @@ func (l *loader) checkMethod(n *Node, m Method, used map[string]bool) {
 		names[i] = d.Name
 	}
 	where := fmt.Sprintf("the method %q of node %q", m.Name, n.Name)
-	stops, reboots, known := false, 0, true
+	stops, reboots, whole := false, 0, true
 	for _, use := range m.Uses {
 		d, ok := l.cfg.Device(use.Device)
 		if !ok {
-			known = false
+			whole = false
 			l.fault(NodesFile, use.line, fmt.Sprintf("%s uses the fence device %q, which nobody defined", where, use.Device),
-				didYouMean(use.Device, names, "add it to "+FenceFile))
+				orDidYouMean(use.Device, names, "add it to "+FenceFile))
 			continue
 		}
 		used[d.Name] = true
@@ -131,6 +133,7 @@ func (l *loader) checkMethod(n *Node, m Method, used map[string]bool) {
 		if noFenceActions[action] {
 			l.fault(NodesFile, use.line, fmt.Sprintf("%s asks device %q for %q, which stops nothing", where, d.Name, action),
 				"write off or reboot, or leave it to the agent")
+			whole = false
 			continue
 		}
 		if what, ok := noReboot[agent]; ok && len(l.cfg.Lock.Servers) > 1 {
@@ -141,11 +144,11 @@ func (l *loader) checkMethod(n *Node, m Method, used map[string]bool) {
 		if !onActions[action] && noFence[agent] == "" {
 			stops = true
 		}
-		if action == "reboot" || action == "" && noFence[agent] == "" && noReboot[agent] == "" {
+		if action == "reboot" || action == "" && rebootsByDefault(agent) {
 			reboots++
 		}
 	}
-	if !stops && known && len(m.Uses) > 0 {
+	if !stops && whole && len(m.Uses) > 0 {
 		l.fault(NodesFile, m.line, where+" has no step that stops the node", "add a device with off or reboot")
 	}
 	if reboots > 1 {

@@ -173,7 +173,7 @@ var oldLockKeys = map[string]string{
 	"fence_bin":              "remove it: lock_gulmd runs the agents of fence.ccs itself",
 	"run_as":                 "remove it: choose the user in the service file (User= of systemd)",
 	"lock_dir":               "remove it: there are no pid files; state is kept in the data folder of lock_gulmd",
-	"verbosity":              "remove it: use the option --log-level of lock_gulmd",
+	"verbosity":              "remove it: the log options of lock_gulmd say what is logged",
 	"cluster_name":           "use name in the section cluster",
 	"use_ccs":                "remove it: the configuration is always read from these files",
 	"name":                   "remove it: each server's name is its name in nodes.ccs",
@@ -193,24 +193,19 @@ var oldClusterKeys = map[string]string{
 // readCluster reads the section cluster.
 func (l *loader) readCluster(top *section) {
 	l.lockLines = map[string]int{"": top.line}
-	named, locked := false, false
 	l.walk(top, map[string]handler{
 		"name": {value: func(it item) {
-			named = true
 			if name, ok := l.str(top, it); ok {
 				l.cfg.Name = name
 				l.checkName(top.file, "cluster name", name, it.line, maxClusterName)
 			}
 		}},
-		"lock_gulm": {section: func(s *section) {
-			locked = true
-			l.readLockGulm(s)
-		}},
+		"lock_gulm": {section: l.readLockGulm},
 	}, oldClusterKeys)
-	if !named {
+	if !top.has("name") {
 		l.fault(top.file, top.line, "the cluster has no name", `write name = "farm7", 1 to 16 characters`)
 	}
-	if !locked {
+	if !top.has("lock_gulm") {
 		l.fault(top.file, top.line, "the section lock_gulm is missing", `write lock_gulm { servers = ["lk1"] }`)
 	}
 }
@@ -258,7 +253,7 @@ func (l *loader) duration(s *section, it item, low, high float64) (d time.Durati
 		seconds = float64(it.val.num)
 	case kindFloat:
 	default:
-		l.wrongType(s, it, "a number of seconds", fmt.Sprintf("write it without quotes and unit, such as %s = %s", it.key, floatValue(low).text))
+		l.wrongType(s, it, "a number of seconds", fmt.Sprintf("write a number from %s to %s, without quotes and unit", floatValue(low).text, floatValue(high).text))
 		return 0, false
 	}
 	if seconds < low || seconds > high {

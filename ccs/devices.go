@@ -151,8 +151,8 @@ func (l *loader) readParam(s *section, it item) (p Param, ok bool) {
 		return Param{Key: base, Hidden: true, Secret: NewSecret(text)}, ok
 	}
 	if hidden {
-		if s.file == FenceFile && l.plainSecret == 0 {
-			l.plainSecret = it.line
+		if _, again := l.plainSecrets[s.file]; !again {
+			l.plainSecrets[s.file] = it.line
 		}
 		return Param{Key: it.key, Hidden: true, Secret: NewSecret(it.val.text)}, true
 	}
@@ -191,7 +191,7 @@ func (l *loader) readSecretFile(s *section, it item) (secret string, ok bool) {
 func secretFromFile(path string) (secret, cure string, err error) {
 	info, err := os.Stat(path) // before opening: a pipe would block
 	if err != nil {
-		return "", fileCure(err), err
+		return "", "create it with mode 0600, or correct the path", err
 	}
 	if !info.Mode().IsRegular() {
 		return "", "name an ordinary file", fmt.Errorf("%s is not a file", path)
@@ -201,12 +201,12 @@ func secretFromFile(path string) (secret, cure string, err error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return "", fileCure(err), err
+		return "", "let the user that runs this program read it", err
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
 	if err != nil {
-		return "", fileCure(err), err
+		return "", "let the user that runs this program read it", err
 	}
 	if err := checkSecret(data); err != nil {
 		return "", "put the secret alone on the first line", fmt.Errorf("%s %w", path, err)

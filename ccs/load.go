@@ -36,13 +36,13 @@ func Load(dir string) (*Config, error) {
 	for _, file := range fileOrder {
 		data, err := readSource(filepath.Join(dir, file))
 		if err != nil {
-			l.fault(file, 0, err.Error(), fileCure(err))
+			l.fault(file, 0, "the file cannot be read: "+reason(err), fileCure(err))
 			continue
 		}
 		texts[file] = data
-	}
-	if info, err := os.Stat(filepath.Join(dir, FenceFile)); err == nil {
-		l.fenceOpen = info.Mode().Perm()&worldAccess != 0
+		if info, err := os.Stat(filepath.Join(dir, file)); err == nil && info.Mode().Perm()&worldAccess != 0 {
+			l.open = append(l.open, file)
+		}
 	}
 	return l.build(texts)
 }
@@ -87,10 +87,10 @@ type loader struct {
 	lockLines map[string]int
 	// serverLines are the lines of the server names, as in cfg.Lock.Servers.
 	serverLines []int
-	// fenceOpen tells that everybody on the machine may read fence.ccs.
-	fenceOpen bool
-	// plainSecret is the line of the first password written into fence.ccs.
-	plainSecret int
+	// open are the files that everybody on the machine may read.
+	open []string
+	// plainSecrets are the lines of the first password in each file.
+	plainSecrets map[string]int
 }
 
 func (l *loader) fault(file string, line int, text, cure string) {
@@ -105,6 +105,7 @@ func (l *loader) warn(file string, line int, text, cure string) {
 // parsed, checks them against each other.
 func (l *loader) build(texts map[string][]byte) (*Config, error) {
 	l.cfg.Lock = defaultLockGulm()
+	l.plainSecrets = map[string]int{}
 	whole := true
 	for _, file := range fileOrder {
 		text, ok := texts[file]
@@ -226,6 +227,11 @@ func (l *loader) unknown(s *section, it item, known map[string]handler, old map[
 	l.fault(s.file, it.line, fmt.Sprintf("unknown key %q in %s", it.key, s.name), cure)
 }
 
+// has tells whether a section sets a key, in whichever way.
+func (s *section) has(key string) bool {
+	return slices.ContainsFunc(s.items, func(it item) bool { return it.key == key })
+}
+
 // seen remembers names that have to differ in more than case.
 type seen map[string]seenName
 
@@ -253,7 +259,11 @@ func (l *loader) unique(before seen, file, kind, name string, line int) bool {
 // str reads a string; ok is false after a fault.
 func (l *loader) str(s *section, it item) (text string, ok bool) {
 	if it.val.kind != kindString {
-		l.wrongType(s, it, "a string", fmt.Sprintf("put it in quotes: %s = %q", it.key, it.val.text))
+		cure := "write one string in quotes"
+		if it.val.kind != kindArray {
+			cure = fmt.Sprintf("put it in quotes: %s = %q", it.key, it.val.text)
+		}
+		l.wrongType(s, it, "a string", cure)
 		return "", false
 	}
 	return it.val.text, true
@@ -262,7 +272,7 @@ func (l *loader) str(s *section, it item) (text string, ok bool) {
 // integer reads an integer between bounds; ok is false after a fault.
 func (l *loader) integer(s *section, it item, low, high int) (n int, ok bool) {
 	if it.val.kind != kindInt {
-		l.wrongType(s, it, "an integer", fmt.Sprintf("write a number without quotes and fraction, such as %s = %d", it.key, low))
+		l.wrongType(s, it, "an integer", fmt.Sprintf("write a whole number from %d to %d, without quotes", low, high))
 		return 0, false
 	}
 	if it.val.num < int64(low) || it.val.num > int64(high) {
@@ -271,6 +281,24 @@ func (l *loader) integer(s *section, it item, low, high int) (n int, ok bool) {
 		return 0, false
 	}
 	return int(it.val.num), true
+}
+
+// boolean reads yes or no in one of the spellings of the older versions, as a
+// string or as an integer; ok is false after a fault.
+func (l *loader) boolean(s *section, it item) (yes, ok bool) {
+	switch it.val.kind {
+	case kindInt:
+		return it.val.num != 0, true
+	case kindString:
+		switch strings.ToLower(it.val.text) {
+		case "y", "yes", "on", "true":
+			return true, true
+		case "n", "no", "off", "false":
+			return false, true
+		}
+	}
+	l.fault(s.file, it.line, fmt.Sprintf("%q must be yes or no", it.key), fmt.Sprintf(`write %s = "yes" or %s = "no"`, it.key, it.key))
+	return false, false
 }
 
 // wrongType reports a value of another type than its key needs.

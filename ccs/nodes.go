@@ -30,7 +30,6 @@ func (l *loader) readNodes(top *section) {
 func (l *loader) readNode(s *section) Node {
 	n := Node{Name: s.name, line: s.line}
 	useDevLine := 0
-	addressed, fenced := false, false
 	port := func(to *int) handler {
 		return handler{value: func(it item) {
 			if p, ok := l.integer(s, it, 1, 65535); ok {
@@ -40,7 +39,6 @@ func (l *loader) readNode(s *section) Node {
 	}
 	l.walk(s, map[string]handler{
 		"ip_interfaces": {section: func(sub *section) {
-			addressed = true
 			n.Interfaces = l.readInterfaces(n.Name, sub)
 		}},
 		"usedev": {value: func(it item) {
@@ -50,14 +48,13 @@ func (l *loader) readNode(s *section) Node {
 		"core_port": port(&n.CorePort),
 		"raft_port": port(&n.RaftPort),
 		"fence": {section: func(sub *section) {
-			fenced = true
 			n.Methods = l.readMethods(n.Name, sub)
 		}},
 	}, nil)
-	if !addressed {
+	if !s.has("ip_interfaces") {
 		l.fault(s.file, s.line, fmt.Sprintf("the node %q has no addresses", n.Name), `write ip_interfaces { eth0 = "192.0.2.1" }`)
 	}
-	if !fenced {
+	if !s.has("fence") {
 		l.fault(s.file, s.line, fmt.Sprintf("the node %q has no fence methods, so its locks would never be free again if it failed", n.Name),
 			"write fence { method { device { } } }; an operator can be a device too (agent fence_manual)")
 	}

@@ -54,7 +54,9 @@ func parseFile(file string, data []byte) (*section, []Fault) {
 		p.fault(0, "the file is empty", fmt.Sprintf("begin it with %s { ... }", topSection[file]))
 		return root, p.faults
 	}
-	if err := p.items(root, 0); err == nil && p.tok.kind == tokClose {
+	// Behind another fault a bracket too many or too few is mostly its echo.
+	err := p.items(root, 0)
+	if err == nil && p.tok.kind == tokClose && len(p.faults) == 0 {
 		p.fault(p.tok.line, `a "}" closes nothing`, "remove it, or look for a missing { above")
 	}
 	return root, p.faults
@@ -157,7 +159,9 @@ func (p *parser) section(s *section, key token, depth int) error {
 		return err
 	}
 	if p.tok.kind == tokEOF {
-		p.fault(key.line, fmt.Sprintf("the section %q that begins here is never closed", key.text), "add the missing }")
+		if len(p.faults) == 0 {
+			p.fault(key.line, fmt.Sprintf("the section %q that begins here is never closed", key.text), "add the missing }")
+		}
 		return errStop
 	}
 	p.advance()

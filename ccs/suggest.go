@@ -25,6 +25,15 @@ func didYouMean(word string, candidates []string, otherwise string) string {
 	return otherwise
 }
 
+// orDidYouMean is didYouMean for names of the user's own, of which a similar
+// one is often right: lk4 is no misspelt lk3.
+func orDidYouMean(word string, candidates []string, cure string) string {
+	if best := suggest(word, candidates); best != "" {
+		return fmt.Sprintf("%s; or did you mean %q?", cure, best)
+	}
+	return cure
+}
+
 // distance counts the letters to insert, remove, replace or swap with their
 // neighbour to get from a to b.
 func distance(a, b string) int {

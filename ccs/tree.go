@@ -105,14 +105,30 @@ func (s *section) writeItems(b *bufio.Writer, depth int) {
 			fmt.Fprintf(b, "%s%s = %s\n", indent, it.key, it.val)
 			continue
 		}
-		if len(it.sec.items) == 0 {
-			fmt.Fprintf(b, "%s%s { }\n", indent, it.key)
+		if line, ok := it.sec.oneLine(); ok {
+			fmt.Fprintf(b, "%s%s { %s}\n", indent, it.key, line)
 			continue
 		}
 		fmt.Fprintf(b, "%s%s {\n", indent, it.key)
 		it.sec.writeItems(b, depth+1)
 		fmt.Fprintf(b, "%s}\n", indent)
 	}
+}
+
+// oneLine renders the items of a small section, such as the use of a fence
+// device, with a blank behind each; ok is false if it needs lines of its own.
+func (s *section) oneLine() (text string, ok bool) {
+	const widest = 60
+	for _, it := range s.items {
+		if it.sec != nil {
+			return "", false
+		}
+		text += it.key + " = " + it.val.String() + " "
+		if len(text) > widest {
+			return "", false
+		}
+	}
+	return text, true
 }
 
 // String renders the value in the grammar of the files. It shows secrets: the

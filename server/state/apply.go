@@ -52,7 +52,8 @@ func (s *State) apply(index uint64, stamp int64, c Command) Result {
 }
 
 func (s *State) beginTerm(c BeginTerm) Result {
-	if c.Term <= s.term {
+	// A master that lost its way begins its own term again.
+	if c.Term < s.term || c.Term == s.term && c.Server != s.master {
 		return Result{Reason: reason.StaleTerm}
 	}
 	s.term, s.master, s.limits = c.Term, c.Server, c.Limits

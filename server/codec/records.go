@@ -1,0 +1,134 @@
+package codec
+
+import (
+	raftlogv1 "lock_gulmd/proto/raftlog/v1"
+	"lock_gulmd/server/lock"
+	"lock_gulmd/server/member"
+	"lock_gulmd/server/reason"
+	"lock_gulmd/server/state"
+)
+
+func headerToLog(img *state.Image) *raftlogv1.Header {
+	return &raftlogv1.Header{
+		Format: snapshotFormat, Index: img.Index, Term: img.Term, Master: utf8(img.Master), Limits: limitsToLog(img.Limits),
+		Digest: img.Digest, Sessions: img.LastSession, Tokens: img.Counters.Token, Locks: img.Counters.Order,
+		Lockspaces: img.Counters.Lockspace, ServersLeft: img.Left,
+	}
+}
+
+func headerFromLog(h *raftlogv1.Header, img *state.Image) {
+	img.Index, img.Term, img.Master, img.Limits = h.GetIndex(), h.GetTerm(), h.GetMaster(), limitsFromLog(h.GetLimits())
+	img.Digest, img.LastSession, img.Left = h.GetDigest(), h.GetSessions(), h.GetServersLeft()
+	img.Counters = lock.Counters{Token: h.GetTokens(), Order: h.GetLocks(), Lockspace: h.GetLockspaces()}
+}
+
+func nodeToLog(n *member.Node) *raftlogv1.Node {
+	return &raftlogv1.Node{
+		Name: n.Name, State: uint32(n.State), Incarnation: n.Incarnation, BootId: n.BootID, SinceMs: n.Since, SeenIndex: n.Seen,
+	}
+}
+
+func nodeFromLog(n *raftlogv1.Node) member.Node {
+	return member.Node{
+		Name: n.GetName(), State: member.State(n.GetState()), Incarnation: n.GetIncarnation(), BootID: n.GetBootId(),
+		Since: n.GetSinceMs(), Seen: n.GetSeenIndex(),
+	}
+}
+
+func fenceToLog(n *member.Node) *raftlogv1.Fence {
+	f := &n.Fence
+	if f.State == member.FenceNone {
+		return nil
+	}
+	out := &raftlogv1.Fence{
+		Node: n.Name, Incarnation: f.Incarnation, State: uint32(f.State), Reason: f.Reason, WantedMs: f.Wanted,
+		SettledMs: f.Settled, Rounds: f.Rounds, By: f.By,
+	}
+	for _, a := range f.Attempts {
+		out.Attempts = append(out.Attempts, attemptToLog(0, member.Life{}, a))
+	}
+	return out
+}
+
+func fenceFromLog(f *raftlogv1.Fence, n *member.Node) {
+	n.Fence = member.Fence{
+		Incarnation: f.GetIncarnation(), State: member.FenceState(f.GetState()), Reason: f.GetReason(), Wanted: f.GetWantedMs(),
+		Settled: f.GetSettledMs(), Rounds: f.GetRounds(), By: f.GetBy(),
+	}
+	for _, a := range f.GetAttempts() {
+		n.Fence.Attempts = append(n.Fence.Attempts, attemptFromLog(a))
+	}
+}
+
+func sessionToLog(s *state.SessionImage) *raftlogv1.Session {
+	out := &raftlogv1.Session{
+		Session: s.Number, Node: s.Node, Incarnation: s.Incarnation, LoginId: s.LoginID[:], Process: s.Process,
+		Applied: s.Applied, Confirmed: s.Confirmed, Frozen: s.Frozen,
+	}
+	for _, k := range s.Kept {
+		out.Replies = append(out.Replies, &raftlogv1.KeptReply{
+			Seq: k.Seq, Outcome: uint32(k.Outcome), Reason: uint32(k.Reason), Mode: uint32(k.Mode), Token: k.Token, Number: k.Number,
+		})
+	}
+	return out
+}
+
+func sessionFromLog(s *raftlogv1.Session) state.SessionImage {
+	out := state.SessionImage{
+		Session: member.Session{
+			Number: s.GetSession(), Node: s.GetNode(), Incarnation: s.GetIncarnation(), Process: s.GetProcess(), Frozen: s.GetFrozen(),
+		},
+		Applied: s.GetApplied(), Confirmed: s.GetConfirmed(),
+	}
+	copy(out.LoginID[:], s.GetLoginId())
+	for _, k := range s.GetReplies() {
+		out.Kept = append(out.Kept, state.Reply{Session: s.GetSession(), Seq: k.GetSeq(), Reply: lock.Reply{
+			Outcome: lock.Outcome(k.GetOutcome()), Reason: reason.Reason(k.GetReason()), Mode: lock.Mode(k.GetMode()),
+			Token: k.GetToken(), Number: k.GetNumber(),
+		}})
+	}
+	return out
+}
+
+func spaceToLog(s *lock.SpaceState) *raftlogv1.Lockspace {
+	out := &raftlogv1.Lockspace{Number: s.Number, Name: []byte(s.Name), Policy: uint32(s.Policy)}
+	for _, m := range s.Members {
+		out.Members = append(out.Members, uint64(m))
+	}
+	return out
+}
+
+func spaceFromLog(s *raftlogv1.Lockspace) lock.SpaceState {
+	out := lock.SpaceState{Number: s.GetNumber(), Name: string(s.GetName()), Policy: lock.Policy(s.GetPolicy())}
+	for _, m := range s.GetMembers() {
+		out.Members = append(out.Members, lock.Session(m))
+	}
+	return out
+}
+
+func resourceToLog(r *lock.ResourceState) *raftlogv1.Resource {
+	out := &raftlogv1.Resource{
+		Lockspace: r.Lockspace, Name: append([]byte(nil), r.Name...), Locks: make([]*raftlogv1.Lock, len(r.Locks)),
+	}
+	locks := make([]raftlogv1.Lock, len(r.Locks))
+	for i := range r.Locks {
+		l, p := &r.Locks[i], &locks[i]
+		p.Session, p.Lock, p.Queue = uint64(l.Session), uint64(l.ID), uint32(l.Queue)
+		p.Granted, p.Requested, p.Flags = uint32(l.Granted), uint32(l.Requested), uint32(l.Flags)
+		p.Token, p.Order, p.Changed = l.Token, l.Order, l.Changed
+		p.StampMs, p.Blocking = l.Stamp, uint32(l.Blocking)
+		out.Locks[i] = p
+	}
+	return out
+}
+
+func resourceFromLog(r *raftlogv1.Resource, out *lock.ResourceState) {
+	out.Lockspace, out.Name, out.Locks = r.GetLockspace(), r.GetName(), out.Locks[:0]
+	for _, l := range r.GetLocks() {
+		out.Locks = append(out.Locks, lock.LockState{
+			Session: lock.Session(l.GetSession()), ID: lock.ID(l.GetLock()), Queue: lock.Queue(l.GetQueue()),
+			Granted: lock.Mode(l.GetGranted()), Requested: lock.Mode(l.GetRequested()), Flags: lock.Flags(l.GetFlags()),
+			Blocking: uint8(l.GetBlocking()), Token: l.GetToken(), Order: l.GetOrder(), Changed: l.GetChanged(), Stamp: l.GetStampMs(),
+		})
+	}
+}

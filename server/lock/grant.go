@@ -87,7 +87,7 @@ func (t *Table) Convert(s Session, id ID, mode Mode, flags Flags) Reply {
 		t.askAll(resource, mode, slot, flags)
 		return refuse(reason.TryFailed)
 	}
-	if t.conversionDeadlock(slot, mode) {
+	if t.conversionDeadlock(slot) {
 		return refuse(reason.Deadlock)
 	}
 	t.dequeue(slot)
@@ -97,10 +97,10 @@ func (t *Table) Convert(s Session, id ID, mode Mode, flags Flags) Reply {
 	return Reply{Outcome: Queued, Mode: mode}
 }
 
-// conversionDeadlock reports whether a queued conversion already waits for this
-// lock to weaken while this lock would wait for that one: neither could ever
-// be granted.
-func (t *Table) conversionDeadlock(slot uint32, mode Mode) bool {
+// conversionDeadlock reports whether a queued conversion waits for this lock to
+// weaken. This one would be queued behind it, and conversions are granted from
+// the head only: neither could ever be granted, whatever this one asks for.
+func (t *Table) conversionDeadlock(slot uint32) bool {
 	l := t.locks.get(slot)
 	c := t.resources.get(l.resource).contention
 	if c == 0 {
@@ -108,7 +108,7 @@ func (t *Table) conversionDeadlock(slot uint32, mode Mode) bool {
 	}
 	for o := t.contentions.get(c).convertHead; o != 0; {
 		other := t.locks.get(o)
-		if conflicts[mode].has(other.granted) && conflicts[other.requested].has(l.granted) {
+		if conflicts[other.requested].has(l.granted) {
 			return true
 		}
 		o = other.next

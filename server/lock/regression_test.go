@@ -1,0 +1,49 @@
+package lock
+
+import (
+	"testing"
+
+	"lock_gulmd/server/reason"
+)
+
+// opened returns a table with sessions 1 to n in lockspace 1.
+func opened(tb testing.TB, n int) *Table {
+	tb.Helper()
+	t := New(Limits{})
+	t.Begin(1, 1000)
+	for s := range Session(n) {
+		t.Open(s + 1)
+		if r := t.Join(s+1, []byte("gfs"), PolicyFence); r.Outcome != Joined || r.Number != 1 {
+			tb.Fatalf("join of session %d: %+v", s+1, r)
+		}
+	}
+	return t
+}
+
+// lockIn asks for lock 1 of a session, on the resource "r".
+func lockIn(t *Table, s Session, mode Mode) Reply {
+	return t.Lock(s, LockRequest{ID: 1, Lockspace: 1, Name: []byte("r"), Mode: mode})
+}
+
+// A conversion used to be queued behind one that waited for its own old mode,
+// if the two requests were compatible otherwise: both hung for ever.
+func TestConvert_behindOneThatWaitsForIt(t *testing.T) {
+	table := opened(t, 3)
+	for s, mode := range []Mode{NL, CR, PR} {
+		if r := lockIn(table, Session(s+1), mode); r.Outcome != Granted {
+			t.Fatalf("lock of session %d: %+v", s+1, r)
+		}
+	}
+	if r := table.Convert(1, 1, EX, 0); r.Outcome != Queued {
+		t.Fatalf("first conversion: %+v", r)
+	}
+	// It waits for session 3, and queues behind session 1, which waits for its CR.
+	if r := table.Convert(2, 1, CW, 0); r != refuse(reason.Deadlock) {
+		t.Fatalf("second conversion: %+v, want Deadlock", r)
+	}
+	table.Unlock(3, 1)
+	table.Unlock(2, 1)
+	if r, _ := table.Resource(1, []byte("r")); len(r.Locks) != 1 || r.Locks[0].Granted != EX {
+		t.Fatalf("the first conversion was not granted: %+v", r)
+	}
+}

@@ -44,9 +44,15 @@ func (t *Table) askNew(slot uint32) {
 	}
 	wanted := t.contentions.get(c).wantedSet()
 	t.contentions.mut(c).told &= wanted // what nobody wants now, this lock is not asked for
-	if blocked := wanted & conflicts[l.granted]; blocked != 0 {
-		t.ask(slot, blocked.highest())
+	blocked := wanted & conflicts[l.granted]
+	if blocked == 0 {
+		return
 	}
+	strongest := blocked.highest()
+	if !covered(1<<strongest, CW) {
+		t.contentions.mut(c).told &^= 1 << CW // PR was asked for, which says nothing of CW
+	}
+	t.ask(slot, strongest)
 }
 
 // ask sends one holder a blocking callback, unless it does not want any, is

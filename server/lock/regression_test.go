@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"slices"
 	"testing"
 
 	"lock_gulmd/server/reason"
@@ -45,5 +46,30 @@ func TestConvert_behindOneThatWaitsForIt(t *testing.T) {
 	table.Unlock(2, 1)
 	if r, _ := table.Resource(1, []byte("r")); len(r.Locks) != 1 || r.Locks[0].Granted != EX {
 		t.Fatalf("the first conversion was not granted: %+v", r)
+	}
+}
+
+// After a conversion in place the holder was asked for PR alone, but remembered
+// as asked for CW too: the next CW request asked it only on a server that had
+// been restored from a snapshot.
+func TestAsk_sameAfterRestore(t *testing.T) {
+	table := opened(t, 4)
+	lockIn(table, 1, PW)
+	lockIn(table, 2, CW)
+	lockIn(table, 3, PR)
+	if r := table.Convert(1, 1, EX, 0); r.Outcome != Granted {
+		t.Fatalf("conversion: %+v", r)
+	}
+	table.TakeEvents()
+	again, ok := restored(table, func([]ResourceState) {})
+	if !ok {
+		t.Fatal("the snapshot was refused")
+	}
+	want := []Event{{Session: 1, Lock: 1, Kind: EventBlocking, Mode: CW}}
+	for name, table := range map[string]*Table{"original": table, "restored": again} {
+		lockIn(table, 4, CW)
+		if got := table.TakeEvents(); !slices.Equal(got, want) {
+			t.Errorf("%s: events %+v, want %+v", name, got, want)
+		}
 	}
 }

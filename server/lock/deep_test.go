@@ -1,0 +1,134 @@
+package lock
+
+import "fmt"
+
+// deepCheck is Check, and what only a test need know of: links in both
+// directions, counted requests, both indexes, the free slots, and that every
+// shortcut of the engine says what a look at the locks would say.
+func deepCheck(t *Table) error {
+	if err := t.Check(); err != nil {
+		return err
+	}
+	used, contended, long, queued := 0, 0, 0, [3]int{}
+	inSpace := map[uint32]int{}
+	for slot := uint32(1); slot < t.resources.next; slot++ {
+		r := t.resources.get(slot)
+		if r.lockspace == 0 {
+			continue
+		}
+		used++
+		inSpace[r.lockspace]++
+		if len(t.name(r)) > inlineName {
+			long++
+		}
+		if got := t.findResource(r.lockspace, t.name(r)); got != slot {
+			return fmt.Errorf("resource %q in slot %d is found in %d", t.name(r), slot, got)
+		}
+		if r.contention != 0 {
+			contended++
+		}
+		if err := deepResource(t, slot, &queued); err != nil {
+			return fmt.Errorf("resource %q: %w", t.name(r), err)
+		}
+	}
+	for _, sp := range t.spaces {
+		if sp.resources != inSpace[sp.number] || len(sp.members) == 0 {
+			return fmt.Errorf("lockspace %q counts %d resources of %d, members %v", sp.name, sp.resources, inSpace[sp.number], sp.members)
+		}
+		delete(inSpace, sp.number)
+	}
+	locks := queued[granted] + queued[converting] + queued[waiting]
+	switch {
+	case len(inSpace) != 0:
+		return fmt.Errorf("resources in lockspaces that do not exist: %v", inSpace)
+	case queued[converting] != t.converting || queued[waiting] != t.waiting:
+		return fmt.Errorf("counts %d converting, %d waiting, has %v", t.converting, t.waiting, queued)
+	case used != t.resources.used || contended != t.contentions.used || long != t.longNames.used || locks != t.locks.used:
+		return fmt.Errorf("arenas count %d resources, %d contended, %d long names, %d locks; there are %d, %d, %d, %d",
+			t.resources.used, t.contentions.used, t.longNames.used, t.locks.used, used, contended, long, locks)
+	case t.lockIndex.used != locks || t.resourceIndex.used != used:
+		return fmt.Errorf("indexes hold %d locks of %d, %d resources of %d", t.lockIndex.used, locks, t.resourceIndex.used, used)
+	}
+	return deepOwners(t)
+}
+
+// deepOwners checks that sessions list their locks in order of creation.
+func deepOwners(t *Table) error {
+	for i, o := range t.owners {
+		if i > 0 && t.owners[i-1].session >= o.session {
+			return fmt.Errorf("session %d is out of order", o.session)
+		}
+		before, order := uint32(0), uint64(0)
+		for slot := o.head; slot != 0; slot = t.locks.get(slot).after {
+			l := t.locks.get(slot)
+			if l.before != before || l.order <= order || l.order > t.lastOrder || l.token > t.lastToken {
+				return fmt.Errorf("lock %d/%d is linked or numbered wrongly", l.session, l.id)
+			}
+			if got := t.findLock(l.session, l.id); got != slot {
+				return fmt.Errorf("lock %d/%d in slot %d is found in %d", l.session, l.id, slot, got)
+			}
+			before, order = slot, l.order
+		}
+		if o.tail != before {
+			return fmt.Errorf("session %d ends its list wrongly", o.session)
+		}
+	}
+	return nil
+}
+
+// deepResource checks one resource and counts its locks into queued.
+func deepResource(t *Table, slot uint32, queued *[3]int) error {
+	r := t.resources.get(slot)
+	heads, tails := [3]uint32{r.head}, [3]uint32{r.tail}
+	var c contentionRecord
+	if r.contention != 0 {
+		c = *t.contentions.get(r.contention)
+		heads[converting], tails[converting] = c.convertHead, c.convertTail
+		heads[waiting], tails[waiting] = c.waitHead, c.waitTail
+	}
+	var holders, conversions []*lockRecord
+	wanted := [modes]uint32{}
+	for q := range heads {
+		before := uint32(0)
+		for s := heads[q]; s != 0; s = t.locks.get(s).next {
+			l := t.locks.get(s)
+			if l.prev != before || l.resource != slot || l.queue != queue(q) {
+				return fmt.Errorf("lock %d/%d is linked wrongly", l.session, l.id)
+			}
+			if l.queue == granted && l.requested != l.granted || l.queue == waiting && (l.granted != NL || l.token != 0) {
+				return fmt.Errorf("lock %d/%d has %v and wants %v in queue %d", l.session, l.id, l.granted, l.requested, q)
+			}
+			if l.queue != granted {
+				wanted[l.requested]++
+			}
+			if l.queue != waiting {
+				holders = append(holders, l)
+			}
+			for _, ahead := range conversions {
+				if l.queue == converting && !compatible[l.granted][ahead.requested] {
+					return fmt.Errorf("conversions %d/%d and %d/%d wait for each other", ahead.session, ahead.id, l.session, l.id)
+				}
+			}
+			if l.queue == converting {
+				conversions = append(conversions, l)
+			}
+			before = s
+			queued[q]++
+		}
+		if tails[q] != before {
+			return fmt.Errorf("queue %d ends wrongly", q)
+		}
+	}
+	if wanted != c.wanted {
+		return fmt.Errorf("counts %v as wanted, has %v", c.wanted, wanted)
+	}
+	for m := range Mode(modes) {
+		for _, l := range holders {
+			deaf := l.flags&NoCallbacks != 0 || t.owner(l.session).frozen
+			if c.told.has(m) && !compatible[l.granted][m] && !deaf && !covered(l.blocking, m) {
+				return fmt.Errorf("remembers that all were told of %v, but %d/%d was not", m, l.session, l.id)
+			}
+		}
+	}
+	return nil
+}

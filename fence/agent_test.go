@@ -38,7 +38,7 @@ func TestAgentReceivesExactlyThis(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t)
 			b.agent("fence_x", "cat >$dir/in\nexit 0")
-			s := Step{Device: "x", Agent: "fence_x", Params: tt.params, Verify: VerifyNo}
+			s := Step{Device: "x", Agent: "fence_x", Params: append(tt.params, Param{Key: "verify", Value: "no"})}
 			if err := b.fence(t.Context(), method("power", s)); err != nil {
 				t.Fatal(err)
 			}
@@ -143,8 +143,7 @@ func TestCancelledAgentNeverSucceeds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	b.onLine = func(string) { cancel() }
-	s := step("x", "fence_x")
-	s.Verify = VerifyNo
+	s := step("x", "fence_x", "verify", "no")
 	if err := b.fence(ctx, method("power", s)); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want Canceled", err)
 	}
@@ -187,8 +186,8 @@ while [ ! -e $dir/ready ]; do sleep 0.02; done; exit 0`, "off ok"},
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t)
 			b.agent("fence_x", "export dir\n"+tt.script)
-			s := step("x", "fence_x")
-			s.Verify, s.Timeout = VerifyNo, 3*time.Second
+			s := step("x", "fence_x", "verify", "no")
+			s.Timeout = 3 * time.Second
 			err := b.fence(t.Context(), method("power", s))
 			if (err == nil) != (tt.want == "off ok") {
 				t.Errorf("error %v", err)

@@ -12,6 +12,34 @@ const (
 	keyNodename = "nodename"
 )
 
+// keyVerify is read by the runner and not sent.
+const keyVerify = "verify"
+
+// verifyMode says whether the outcome of an off is checked.
+type verifyMode string
+
+const (
+	verifyAuto verifyMode = "auto"
+	verifyYes  verifyMode = "yes"
+	verifyNo   verifyMode = "no"
+)
+
+// verifyMode reads the step's verify parameter.
+func (s Step) verifyMode() (verifyMode, error) {
+	mode := verifyAuto
+	for _, p := range s.Params {
+		if p.Key != keyVerify {
+			continue
+		}
+		switch mode = verifyMode(strings.ToLower(p.Value)); mode {
+		case verifyAuto, verifyYes, verifyNo:
+		default:
+			return verifyAuto, fmt.Errorf("parameter verify is %q; write auto, yes or no", p.Value)
+		}
+	}
+	return mode, nil
+}
+
 // aliases pairs the newer and the older name of the parameters that both
 // generations of agents understand. When the configuration gives one, the other
 // is added. The action's pair is dealt with apart: it is always sent.
@@ -23,7 +51,7 @@ var aliases = []struct{ newer, older string }{
 }
 
 // input returns what the agent gets, in order: the step's own parameters, with
-// action put in the place of any that they name; the missing halves of old and
+// action put in the place of any that they name and without verify; the missing halves of old and
 // new key names; action and option; nodename.
 //
 // Two different values for what an agent may take as one parameter are refused:
@@ -48,6 +76,9 @@ func input(node string, params []Param, action string) ([]Param, error) {
 				return nil, fmt.Errorf("parameter %s is given twice with different values", p.Key)
 			}
 			lines[i].Secret = lines[i].Secret || p.Secret
+			continue
+		}
+		if p.Key == keyVerify {
 			continue
 		}
 		at[p.Key] = len(lines)

@@ -1,7 +1,6 @@
 package fence
 
 import (
-	"fmt"
 	"strings"
 	"time"
 )
@@ -17,48 +16,6 @@ type Param struct {
 	Secret bool
 }
 
-// Verify says whether the outcome of an off is checked with the agent's status
-// action. Only steps whose action is off are ever checked: after a reboot the
-// plug is on again, so its status proves nothing.
-type Verify uint8
-
-const (
-	// VerifyAuto checks when the agent's metadata lists the status action; an
-	// agent that lists none, or that has no metadata, is taken at its word.
-	VerifyAuto Verify = iota
-	// VerifyYes always checks, without asking for the metadata.
-	VerifyYes
-	// VerifyNo never checks: for agents that list a status action which lies
-	// or hangs.
-	VerifyNo
-)
-
-// ParseVerify reads the value of a device's verify setting: auto, yes or no;
-// the empty string means auto.
-func ParseVerify(s string) (Verify, error) {
-	switch s {
-	case "", "auto":
-		return VerifyAuto, nil
-	case "yes":
-		return VerifyYes, nil
-	case "no":
-		return VerifyNo, nil
-	}
-	return VerifyAuto, fmt.Errorf("verify is %q: write auto, yes or no", s)
-}
-
-// String returns the value as ParseVerify reads it.
-func (v Verify) String() string {
-	switch v {
-	case VerifyYes:
-		return "yes"
-	case VerifyNo:
-		return "no"
-	default:
-		return "auto"
-	}
-}
-
 // Step is one use of one fence device within a method: the device's own
 // parameters merged with those that the node's method adds. A device may occur
 // in several steps of one method (off, off, on, on for two power feeds).
@@ -69,13 +26,16 @@ type Step struct {
 	// Agent is the program to run: a bare name, found in the Runner's search
 	// list, or a clean absolute path.
 	Agent string
-	// Params are sent in this order, before the ones that the runner adds.
+	// Params are sent in this order, before the ones that the runner adds. The
+	// key verify is not sent: it says whether an off is checked with the
+	// agent's status action afterwards: yes, no, or auto (the default), which
+	// checks when the agent's metadata lists that action and takes an agent
+	// without metadata at its word. Only an off is ever checked: after a reboot
+	// the plug is on again, so its status would prove nothing.
 	Params []Param
 	// Timeout bounds one run of the agent; 0 means the runner's default. When
 	// it is over, the agent's whole process group is killed and the step failed.
 	Timeout time.Duration
-	// Verify says whether an off is checked with the agent's status action.
-	Verify Verify
 }
 
 // Action is what the step asks its agent to do, in lower case: the value of its

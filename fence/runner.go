@@ -157,8 +157,9 @@ func (a *Attempt) judgeStatus() {
 // canVerify says whether the step's agent has a status action to check with. An
 // agent that could not be asked is an error, since it may have one.
 func (rd *round) canVerify(ctx context.Context, method string, s Step) (bool, error) {
-	if s.Verify != VerifyAuto {
-		return s.Verify == VerifyYes, nil
+	mode, err := s.verifyMode()
+	if mode != verifyAuto || err != nil {
+		return mode == verifyYes, err
 	}
 	text := &capped{limit: maxMetadata}
 	a := rd.run(ctx, method, s, actionMetadata, text)

@@ -99,6 +99,9 @@ func (s Step) validate(node string) error {
 	if !validName(s.Action()) {
 		return fmt.Errorf("its action %q is not a word", s.Action())
 	}
+	if _, err := s.verifyMode(); err != nil {
+		return err
+	}
 	_, err := input(node, s.Params, s.Action())
 	return err
 }

@@ -11,28 +11,29 @@ func TestOffIsCheckedWithTheStatusAction(t *testing.T) {
 		return withStatus + `[ "$action" = status ] && exit ` + exit + "\nexit 0"
 	}
 	tests := []struct {
-		name, script string
-		verify       Verify
-		ok           bool
-		want         []string
+		name, script, verify string
+		ok                   bool
+		want                 []string
 	}{
-		{"off", status("2"), VerifyAuto, true, []string{"off ok", "status ok"}},
-		{"lie", status("0"), VerifyAuto, false, []string{"off ok", "status still on"}},
-		{"status fails", status("1"), VerifyAuto, false, []string{"off ok", "status failed"}},
-		{"status is killed", withStatus + `[ "$action" = status ] && kill -9 $$; exit 0`, VerifyAuto, false, []string{"off ok", "status signalled"}},
-		{"lie unchecked", status("0"), VerifyNo, true, []string{"off ok"}},
-		{"lie, no metadata, checked", readAction + `[ "$action" != metadata ]`, VerifyYes, false, []string{"off ok", "status still on"}},
-		{"no status action", noStatus, VerifyAuto, true, []string{"off ok"}},
-		{"metadata fails", readAction + `[ "$action" = off ]`, VerifyAuto, true, []string{"off ok"}},
-		{"metadata is noise", readAction + `echo Success; exit 0`, VerifyAuto, true, []string{"off ok"}},
-		{"metadata killed", readAction + `[ "$action" = metadata ] && kill -9 $$; exit 0`, VerifyAuto, false, []string{"off ok", "metadata signalled"}},
+		{"off", status("2"), "", true, []string{"off ok", "status ok"}},
+		{"lie", status("0"), "", false, []string{"off ok", "status still on"}},
+		{"status fails", status("1"), "", false, []string{"off ok", "status failed"}},
+		{"status is killed", withStatus + `[ "$action" = status ] && kill -9 $$; exit 0`, "", false, []string{"off ok", "status signalled"}},
+		{"lie unchecked", status("0"), "no", true, []string{"off ok"}},
+		{"lie, no metadata, checked", readAction + `[ "$action" != metadata ]`, "yes", false, []string{"off ok", "status still on"}},
+		{"no status action", noStatus, "", true, []string{"off ok"}},
+		{"metadata fails", readAction + `[ "$action" = off ]`, "", true, []string{"off ok"}},
+		{"metadata is noise", readAction + `echo Success; exit 0`, "", true, []string{"off ok"}},
+		{"metadata killed", readAction + `[ "$action" = metadata ] && kill -9 $$; exit 0`, "", false, []string{"off ok", "metadata signalled"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t)
 			b.agent("fence_x", tt.script)
 			s := step("x", "fence_x")
-			s.Verify = tt.verify
+			if tt.verify != "" {
+				s = step("x", "fence_x", "verify", tt.verify)
+			}
 			if err := b.fence(t.Context(), method("power", s)); (err == nil) != tt.ok {
 				t.Errorf("error %v", err)
 			}
@@ -89,19 +90,5 @@ func TestMetadataIsAskedWithoutAnythingToActUpon(t *testing.T) {
 	}
 	if got, want := b.read("metadata.in"), "action=metadata\noption=metadata\n"; got != want {
 		t.Errorf("input %q, want %q", got, want)
-	}
-}
-
-func TestParseVerify(t *testing.T) {
-	for _, v := range []Verify{VerifyAuto, VerifyYes, VerifyNo} {
-		if got, err := ParseVerify(v.String()); err != nil || got != v {
-			t.Errorf("%v read back as %v, %v", v, got, err)
-		}
-	}
-	if v, err := ParseVerify(""); err != nil || v != VerifyAuto {
-		t.Errorf("empty: %v, %v", v, err)
-	}
-	if _, err := ParseVerify("perhaps"); err == nil {
-		t.Error("perhaps was accepted")
 	}
 }

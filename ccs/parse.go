@@ -29,12 +29,12 @@ type parser struct {
 	lex    lexer
 	tok    token
 	faults []Fault
-	// secret is set while the value of a key that holds a secret is parsed,
-	// secretLine is the line on which the last one ended. Faults in both
-	// places quote nothing of what they found.
-	secret     bool
-	secretLine int
-	lastLine   int // line of the token before tok
+	// secret is set while the value of a key that holds a secret is parsed;
+	// secretEnd is the last line that may hold a part of the last one. Faults
+	// up to there quote nothing of what they found.
+	secret    bool
+	secretEnd int
+	lastLine  int // line of the token before tok
 }
 
 // parseFile parses one file. If faults come back, the section is incomplete
@@ -68,7 +68,7 @@ func (p *parser) advance() {
 }
 
 // hide tells whether the current token may be a part of a secret.
-func (p *parser) hide() bool { return p.secret || p.tok.line == p.secretLine }
+func (p *parser) hide() bool { return p.secret || p.tok.line <= p.secretEnd }
 
 // fault records a syntax fault, but only the first one of each line: the rest
 // of a broken line mostly breaks because of its beginning.
@@ -134,7 +134,7 @@ func (p *parser) item(s *section, depth int) error {
 	p.secret = isSecretKey(key.text)
 	defer func() {
 		if p.secret {
-			p.secret, p.secretLine = false, p.lastLine
+			p.secret, p.secretEnd = false, max(p.secretEnd, p.lastLine)
 		}
 	}()
 	if p.tok.kind == tokEqual {
@@ -231,6 +231,9 @@ func (p *parser) scalar() value {
 	if t.kind == tokString {
 		if t.wrong != "" {
 			p.fault(t.line, t.wrong, t.cure)
+			if p.secret {
+				p.secretEnd = t.line + 1 // a string that is not closed may go on there
+			}
 		}
 		return value{kind: kindString, text: t.text, line: t.line}
 	}

@@ -45,6 +45,10 @@ var secretParts = []string{
 	"apikey", "api_key", "access_key", "private_key", "credential",
 }
 
+// secretTypos are keys whose misspellings are taken for secrets too, with the
+// number of wrong letters up to which they are: a typo must not print a password.
+var secretTypos = map[string]int{"pass": 0, "passwd": 1, "password": 2, "community": 2}
+
 // openSuffixes end keys that contain a secret part but name a program or a
 // place instead of holding the secret itself.
 var openSuffixes = []string{"_script", "_file", "_path", "_name", "_timeout", "_url"}
@@ -62,6 +66,11 @@ func isSecretKey(key string) bool {
 	}
 	for _, part := range secretParts {
 		if strings.Contains(key, part) {
+			return true
+		}
+	}
+	for name, typos := range secretTypos {
+		if len(key) <= len(name)+typos && distance(key, name) <= typos {
 			return true
 		}
 	}

@@ -69,6 +69,8 @@ func TestSecretKeys(t *testing.T) {
 	for key, want := range map[string]bool{
 		"passwd": true, "password": true, "Password": true, "snmp_priv_passwd": true, "snmp-auth-passwd": true,
 		"community": true, "secret_key": true, "apikey": true, "token": true, "passphrase": true, "access_key": true,
+		"pasword": true, "pass": true, "pssword": true, "comunity": true, "paswd": true,
+		"passive": false, "path": false, "comment": false, "plug_separator": false,
 		"passwd_file": false, "password_script": false, "identity_file": false, "login": false,
 		"ipaddr": false, "port": false, "plug": false, "auth": false, "key": false,
 	} {

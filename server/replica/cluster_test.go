@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -267,7 +266,6 @@ type cluster struct {
 	peers   []Peer
 	members map[string]*member
 	tune    func(*Config)
-	log     *bytes.Buffer
 }
 
 func newCluster(t *testing.T, n int, tune func(*Config)) *cluster {
@@ -377,14 +375,6 @@ func (c *cluster) leader() *member {
 	}
 	c.t.Fatal("no leader")
 	return nil
-}
-
-func (c *cluster) names() []string {
-	var out []string
-	for _, p := range c.peers {
-		out = append(out, p.Name)
-	}
-	return out
 }
 
 // others returns the live servers but m.

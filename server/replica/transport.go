@@ -142,3 +142,10 @@ func (t *transport) TimeoutNow(id raft.ServerID, target raft.ServerAddress, args
 	}
 	return t.NetworkTransport.TimeoutNow(id, target, args, resp)
 }
+
+// forget drops what is known of a follower until it answers again.
+func (t *transport) forget(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.contacts, raft.ServerID(name))
+}

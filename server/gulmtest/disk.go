@@ -172,6 +172,9 @@ func (d *Disk) Died(node string, incarnation uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.kill(node, incarnation, "died")
+	if newest, ok := d.reported[node]; ok {
+		d.dropDead(node, newest) // said before it was true
+	}
 }
 
 // Fenced tells that the power of the node is really cut, at this moment. What

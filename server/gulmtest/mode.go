@@ -29,8 +29,11 @@ var compatible = [...]map[Mode]bool{
 	EX: {NL: true},
 }
 
-// Compatible says whether two holders may have these modes at once.
-func (m Mode) Compatible(other Mode) bool { return compatible[m][other] }
+// Compatible says whether two holders may have these modes at once. What is no
+// mode is compatible with nothing.
+func (m Mode) Compatible(other Mode) bool {
+	return int(m) < len(compatible) && compatible[m][other]
+}
 
 // Writes says whether a holder in this mode may write: CW, PW and EX.
 func (m Mode) Writes() bool { return m == CW || m.Exclusive() }

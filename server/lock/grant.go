@@ -80,6 +80,7 @@ func (t *Table) Convert(s Session, id ID, mode Mode, flags Flags) Reply {
 		t.dequeue(slot)
 		t.locks.mut(slot).requested = mode
 		reply := t.hold(slot, old)
+		t.askNew(slot)
 		t.grant(resource)
 		return reply
 	}
@@ -184,7 +185,6 @@ func (t *Table) hold(slot uint32, old Mode) Reply {
 	t.lastToken++
 	l.granted, l.token, l.blocking = l.requested, t.lastToken, 0
 	t.enqueue(slot, granted)
-	t.askNew(slot)
 	return Reply{Outcome: Granted, Mode: l.granted, Token: l.token}
 }
 
@@ -215,6 +215,7 @@ func (t *Table) grant(resource uint32) {
 		t.events = append(t.events, Event{
 			Session: l.session, Lock: l.id, Kind: EventGranted, Mode: reply.Mode, Token: reply.Token,
 		})
+		t.askNew(slot) // after the grant that it speaks of
 	}
 }
 

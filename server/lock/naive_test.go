@@ -240,6 +240,7 @@ func (n *naive) Convert(s Session, id ID, mode Mode, flags Flags) Reply {
 	if l.resource.fits(l) {
 		n.take(l)
 		reply := n.hold(l)
+		n.askHolder(l)
 		n.grant(l.resource)
 		return reply
 	}
@@ -380,12 +381,16 @@ func (n *naive) withdraw(l *naiveLock) {
 	n.put(l, QueueGranted)
 }
 
-// hold makes l a holder in the mode that it asked for, and asks it at once to
-// give way to what it blocks.
+// hold makes l a holder in the mode that it asked for.
 func (n *naive) hold(l *naiveLock) Reply {
 	n.counters.Token++
 	l.Granted, l.Token, l.asked = l.Requested, n.counters.Token, nil
 	n.put(l, QueueGranted)
+	return Reply{Outcome: Granted, Mode: l.Granted, Token: l.Token}
+}
+
+// askHolder asks a new holder to give way to what it blocks.
+func (n *naive) askHolder(l *naiveLock) {
 	strongest := NL
 	for _, q := range slices.Concat(l.resource.queues[QueueConverting], l.resource.queues[QueueWaiting]) {
 		if !compatible[l.Granted][q.Requested] {
@@ -395,7 +400,6 @@ func (n *naive) hold(l *naiveLock) Reply {
 	if strongest > NL {
 		n.ask(l, strongest)
 	}
-	return Reply{Outcome: Granted, Mode: l.Granted, Token: l.Token}
 }
 
 func (n *naive) askHolders(l *naiveLock) {
@@ -430,6 +434,7 @@ func (n *naive) grant(r *naiveResource) {
 		n.take(l)
 		reply := n.hold(l)
 		n.events = append(n.events, Event{l.Session, l.ID, EventGranted, reply.Mode, reply.Token})
+		n.askHolder(l)
 	}
 }
 

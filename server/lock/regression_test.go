@@ -73,3 +73,21 @@ func TestAsk_sameAfterRestore(t *testing.T) {
 		}
 	}
 }
+
+// A queued request that was granted while others wait was asked to give way
+// before it was told of the grant; the kernel tells of the grant first.
+func TestGrant_toldBeforeAsked(t *testing.T) {
+	table := opened(t, 3)
+	lockIn(table, 1, EX)
+	lockIn(table, 2, EX)
+	lockIn(table, 3, PR)
+	table.TakeEvents()
+	table.Unlock(1, 1)
+	want := []Event{
+		{Session: 2, Lock: 1, Kind: EventGranted, Mode: EX, Token: 2},
+		{Session: 2, Lock: 1, Kind: EventBlocking, Mode: PR},
+	}
+	if got := table.TakeEvents(); !slices.Equal(got, want) {
+		t.Errorf("events %+v, want %+v", got, want)
+	}
+}

@@ -66,6 +66,8 @@ func setBody(m *raftlogv1.Command, c state.Command) {
 		m.Body = &raftlogv1.Command_Check{Check: &raftlogv1.Check{Index: c.Index, Digest: c.Digest}}
 	case state.ServerLeft:
 		m.Body = &raftlogv1.Command_ServerLeft{ServerLeft: &raftlogv1.ServerLeft{Server: utf8(c.Server)}}
+	case state.ServerEntered:
+		m.Body = &raftlogv1.Command_ServerEntered{ServerEntered: &raftlogv1.ServerEntered{Server: utf8(c.Server)}}
 	default:
 		panic(fmt.Sprintf("codec: unknown command %T", c))
 	}
@@ -127,6 +129,8 @@ func bodyOf(m *raftlogv1.Command) (state.Command, error) {
 		return state.Check{Index: b.Check.GetIndex(), Digest: b.Check.GetDigest()}, nil
 	case *raftlogv1.Command_ServerLeft:
 		return state.ServerLeft{Server: b.ServerLeft.GetServer()}, nil
+	case *raftlogv1.Command_ServerEntered:
+		return state.ServerEntered{Server: b.ServerEntered.GetServer()}, nil
 	}
 	return nil, fmt.Errorf("command is of a kind that this version does not know: upgrade this server")
 }

@@ -45,6 +45,9 @@ func (s *State) apply(index uint64, stamp int64, c Command) Result {
 			s.left = slices.Insert(s.left, i, c.Server)
 		}
 		return Result{}
+	case ServerEntered:
+		s.enter(c.Server)
+		return Result{}
 	case Check:
 		return Result{}
 	}
@@ -58,10 +61,15 @@ func (s *State) beginTerm(c BeginTerm) Result {
 	}
 	s.term, s.master, s.limits = c.Term, c.Server, c.Limits
 	s.locks.SetLimits(lock.Limits{Locks: c.Limits.Locks, Resources: c.Limits.Resources, Lockspaces: c.Limits.Lockspaces})
-	if i, ok := slices.BinarySearch(s.left, c.Server); ok {
+	s.enter(c.Server)
+	return Result{}
+}
+
+// enter forgets that a server logged out.
+func (s *State) enter(server string) {
+	if i, ok := slices.BinarySearch(s.left, server); ok {
 		s.left = slices.Delete(s.left, i, i+1)
 	}
-	return Result{}
 }
 
 func (s *State) login(c Login, index uint64, stamp int64) Result {

@@ -79,6 +79,9 @@ type Check struct{ Index, Digest uint64 }
 // ServerLeft notes that a lock server logged out cleanly.
 type ServerLeft struct{ Server string }
 
+// ServerEntered notes that a lock server has started.
+type ServerEntered struct{ Server string }
+
 func (BeginTerm) command()         {}
 func (*Batch) command()            {}
 func (Login) command()             {}
@@ -90,6 +93,7 @@ func (FenceProved) command()       {}
 func (FenceAcknowledged) command() {}
 func (Check) command()             {}
 func (ServerLeft) command()        {}
+func (ServerEntered) command()     {}
 
 // Op is what a request asks for. The numbers stand in the log.
 type Op uint8

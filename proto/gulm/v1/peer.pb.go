@@ -171,16 +171,105 @@ func (x *Setting) GetValue() string {
 	return ""
 }
 
+type EnterRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Server        string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	Digest        string                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnterRequest) Reset() {
+	*x = EnterRequest{}
+	mi := &file_gulm_v1_peer_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnterRequest) ProtoMessage() {}
+
+func (x *EnterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_peer_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnterRequest.ProtoReflect.Descriptor instead.
+func (*EnterRequest) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_peer_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *EnterRequest) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *EnterRequest) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+type EnterReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnterReply) Reset() {
+	*x = EnterReply{}
+	mi := &file_gulm_v1_peer_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnterReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnterReply) ProtoMessage() {}
+
+func (x *EnterReply) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_peer_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnterReply.ProtoReflect.Descriptor instead.
+func (*EnterReply) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_peer_proto_rawDescGZIP(), []int{4}
+}
+
 type LeaveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Server        string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	Force         bool                   `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_gulm_v1_peer_proto_msgTypes[3]
+	mi := &file_gulm_v1_peer_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -192,7 +281,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_peer_proto_msgTypes[3]
+	mi := &file_gulm_v1_peer_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -205,7 +294,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_peer_proto_rawDescGZIP(), []int{3}
+	return file_gulm_v1_peer_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *LeaveRequest) GetServer() string {
@@ -213,6 +302,13 @@ func (x *LeaveRequest) GetServer() string {
 		return x.Server
 	}
 	return ""
+}
+
+func (x *LeaveRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
 }
 
 type LeaveReply struct {
@@ -223,7 +319,7 @@ type LeaveReply struct {
 
 func (x *LeaveReply) Reset() {
 	*x = LeaveReply{}
-	mi := &file_gulm_v1_peer_proto_msgTypes[4]
+	mi := &file_gulm_v1_peer_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -235,7 +331,7 @@ func (x *LeaveReply) String() string {
 func (*LeaveReply) ProtoMessage() {}
 
 func (x *LeaveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_peer_proto_msgTypes[4]
+	mi := &file_gulm_v1_peer_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -248,7 +344,7 @@ func (x *LeaveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveReply.ProtoReflect.Descriptor instead.
 func (*LeaveReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_peer_proto_rawDescGZIP(), []int{4}
+	return file_gulm_v1_peer_proto_rawDescGZIP(), []int{6}
 }
 
 var File_gulm_v1_peer_proto protoreflect.FileDescriptor
@@ -263,13 +359,20 @@ const file_gulm_v1_peer_proto_rawDesc = "" +
 	"\bsettings\x18\x03 \x03(\v2\x10.gulm.v1.SettingR\bsettings\"1\n" +
 	"\aSetting\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"&\n" +
-	"\fLeaveRequest\x12\x16\n" +
-	"\x06server\x18\x01 \x01(\tR\x06server\"\f\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\">\n" +
+	"\fEnterRequest\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\"\f\n" +
 	"\n" +
-	"LeaveReply2\x80\x01\n" +
+	"EnterReply\"<\n" +
+	"\fLeaveRequest\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\"\f\n" +
+	"\n" +
+	"LeaveReply2\xb5\x01\n" +
 	"\vPeerService\x12<\n" +
 	"\bSettings\x12\x18.gulm.v1.SettingsRequest\x1a\x16.gulm.v1.SettingsReply\x123\n" +
+	"\x05Enter\x12\x15.gulm.v1.EnterRequest\x1a\x13.gulm.v1.EnterReply\x123\n" +
 	"\x05Leave\x12\x15.gulm.v1.LeaveRequest\x1a\x13.gulm.v1.LeaveReplyB!Z\x1flock_gulmd/proto/gulm/v1;gulmv1b\x06proto3"
 
 var (
@@ -284,22 +387,26 @@ func file_gulm_v1_peer_proto_rawDescGZIP() []byte {
 	return file_gulm_v1_peer_proto_rawDescData
 }
 
-var file_gulm_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_gulm_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_gulm_v1_peer_proto_goTypes = []any{
 	(*SettingsRequest)(nil), // 0: gulm.v1.SettingsRequest
 	(*SettingsReply)(nil),   // 1: gulm.v1.SettingsReply
 	(*Setting)(nil),         // 2: gulm.v1.Setting
-	(*LeaveRequest)(nil),    // 3: gulm.v1.LeaveRequest
-	(*LeaveReply)(nil),      // 4: gulm.v1.LeaveReply
+	(*EnterRequest)(nil),    // 3: gulm.v1.EnterRequest
+	(*EnterReply)(nil),      // 4: gulm.v1.EnterReply
+	(*LeaveRequest)(nil),    // 5: gulm.v1.LeaveRequest
+	(*LeaveReply)(nil),      // 6: gulm.v1.LeaveReply
 }
 var file_gulm_v1_peer_proto_depIdxs = []int32{
 	2, // 0: gulm.v1.SettingsReply.settings:type_name -> gulm.v1.Setting
 	0, // 1: gulm.v1.PeerService.Settings:input_type -> gulm.v1.SettingsRequest
-	3, // 2: gulm.v1.PeerService.Leave:input_type -> gulm.v1.LeaveRequest
-	1, // 3: gulm.v1.PeerService.Settings:output_type -> gulm.v1.SettingsReply
-	4, // 4: gulm.v1.PeerService.Leave:output_type -> gulm.v1.LeaveReply
-	3, // [3:5] is the sub-list for method output_type
-	1, // [1:3] is the sub-list for method input_type
+	3, // 2: gulm.v1.PeerService.Enter:input_type -> gulm.v1.EnterRequest
+	5, // 3: gulm.v1.PeerService.Leave:input_type -> gulm.v1.LeaveRequest
+	1, // 4: gulm.v1.PeerService.Settings:output_type -> gulm.v1.SettingsReply
+	4, // 5: gulm.v1.PeerService.Enter:output_type -> gulm.v1.EnterReply
+	6, // 6: gulm.v1.PeerService.Leave:output_type -> gulm.v1.LeaveReply
+	4, // [4:7] is the sub-list for method output_type
+	1, // [1:4] is the sub-list for method input_type
 	1, // [1:1] is the sub-list for extension type_name
 	1, // [1:1] is the sub-list for extension extendee
 	0, // [0:1] is the sub-list for field type_name
@@ -316,7 +423,7 @@ func file_gulm_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gulm_v1_peer_proto_rawDesc), len(file_gulm_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	PeerService_Settings_FullMethodName = "/gulm.v1.PeerService/Settings"
+	PeerService_Enter_FullMethodName    = "/gulm.v1.PeerService/Enter"
 	PeerService_Leave_FullMethodName    = "/gulm.v1.PeerService/Leave"
 )
 
@@ -33,7 +34,11 @@ type PeerServiceClient interface {
 	// that a server that is refused can say which keys differ. Secrets come as
 	// short hashes.
 	Settings(ctx context.Context, in *SettingsRequest, opts ...grpc.CallOption) (*SettingsReply, error)
-	// Leave tells the master that a server logs out cleanly. Errors: NOT_MASTER.
+	// Enter tells the master that a server has started. Errors: NOT_MASTER,
+	// BAD_CONFIG.
+	Enter(ctx context.Context, in *EnterRequest, opts ...grpc.CallOption) (*EnterReply, error)
+	// Leave tells the master that a server logs out cleanly. Errors: NOT_MASTER,
+	// LAST_QUORUM unless `force`.
 	Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.CallOption) (*LeaveReply, error)
 }
 
@@ -49,6 +54,16 @@ func (c *peerServiceClient) Settings(ctx context.Context, in *SettingsRequest, o
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SettingsReply)
 	err := c.cc.Invoke(ctx, PeerService_Settings_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerServiceClient) Enter(ctx context.Context, in *EnterRequest, opts ...grpc.CallOption) (*EnterReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EnterReply)
+	err := c.cc.Invoke(ctx, PeerService_Enter_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +88,11 @@ type PeerServiceServer interface {
 	// that a server that is refused can say which keys differ. Secrets come as
 	// short hashes.
 	Settings(context.Context, *SettingsRequest) (*SettingsReply, error)
-	// Leave tells the master that a server logs out cleanly. Errors: NOT_MASTER.
+	// Enter tells the master that a server has started. Errors: NOT_MASTER,
+	// BAD_CONFIG.
+	Enter(context.Context, *EnterRequest) (*EnterReply, error)
+	// Leave tells the master that a server logs out cleanly. Errors: NOT_MASTER,
+	// LAST_QUORUM unless `force`.
 	Leave(context.Context, *LeaveRequest) (*LeaveReply, error)
 	mustEmbedUnimplementedPeerServiceServer()
 }
@@ -87,6 +106,9 @@ type UnimplementedPeerServiceServer struct{}
 
 func (UnimplementedPeerServiceServer) Settings(context.Context, *SettingsRequest) (*SettingsReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Settings not implemented")
+}
+func (UnimplementedPeerServiceServer) Enter(context.Context, *EnterRequest) (*EnterReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Enter not implemented")
 }
 func (UnimplementedPeerServiceServer) Leave(context.Context, *LeaveRequest) (*LeaveReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Leave not implemented")
@@ -130,6 +152,24 @@ func _PeerService_Settings_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PeerService_Enter_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EnterRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Enter(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Enter_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Enter(ctx, req.(*EnterRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _PeerService_Leave_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(LeaveRequest)
 	if err := dec(in); err != nil {
@@ -158,6 +198,10 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Settings",
 			Handler:    _PeerService_Settings_Handler,
+		},
+		{
+			MethodName: "Enter",
+			Handler:    _PeerService_Enter_Handler,
 		},
 		{
 			MethodName: "Leave",

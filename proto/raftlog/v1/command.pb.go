@@ -42,6 +42,7 @@ type Command struct {
 	//	*Command_FenceAcknowledged
 	//	*Command_Check
 	//	*Command_ServerLeft
+	//	*Command_ServerEntered
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -190,6 +191,15 @@ func (x *Command) GetServerLeft() *ServerLeft {
 	return nil
 }
 
+func (x *Command) GetServerEntered() *ServerEntered {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ServerEntered); ok {
+			return x.ServerEntered
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -238,6 +248,10 @@ type Command_ServerLeft struct {
 	ServerLeft *ServerLeft `protobuf:"bytes,12,opt,name=server_left,json=serverLeft,proto3,oneof"`
 }
 
+type Command_ServerEntered struct {
+	ServerEntered *ServerEntered `protobuf:"bytes,13,opt,name=server_entered,json=serverEntered,proto3,oneof"`
+}
+
 func (*Command_BeginTerm) isCommand_Body() {}
 
 func (*Command_Batch) isCommand_Body() {}
@@ -259,6 +273,8 @@ func (*Command_FenceAcknowledged) isCommand_Body() {}
 func (*Command_Check) isCommand_Body() {}
 
 func (*Command_ServerLeft) isCommand_Body() {}
+
+func (*Command_ServerEntered) isCommand_Body() {}
 
 type BeginTerm struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -1208,12 +1224,56 @@ func (x *ServerLeft) GetServer() string {
 	return ""
 }
 
+type ServerEntered struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Server        string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServerEntered) Reset() {
+	*x = ServerEntered{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServerEntered) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServerEntered) ProtoMessage() {}
+
+func (x *ServerEntered) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServerEntered.ProtoReflect.Descriptor instead.
+func (*ServerEntered) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ServerEntered) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
 var File_raftlog_v1_command_proto protoreflect.FileDescriptor
 
 const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"\x18raftlog/v1/command.proto\x12\n" +
-	"raftlog.v1\"\x8c\x05\n" +
+	"raftlog.v1\"\xd0\x05\n" +
 	"\aCommand\x12\x19\n" +
 	"\bstamp_ms\x18\x01 \x01(\x03R\astampMs\x126\n" +
 	"\n" +
@@ -1230,7 +1290,8 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	" \x01(\v2\x1d.raftlog.v1.FenceAcknowledgedH\x00R\x11fenceAcknowledged\x12)\n" +
 	"\x05check\x18\v \x01(\v2\x11.raftlog.v1.CheckH\x00R\x05check\x129\n" +
 	"\vserver_left\x18\f \x01(\v2\x16.raftlog.v1.ServerLeftH\x00R\n" +
-	"serverLeftB\x06\n" +
+	"serverLeft\x12B\n" +
+	"\x0eserver_entered\x18\r \x01(\v2\x19.raftlog.v1.ServerEnteredH\x00R\rserverEnteredB\x06\n" +
 	"\x04body\"c\n" +
 	"\tBeginTerm\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x16\n" +
@@ -1307,6 +1368,8 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x06digest\x18\x02 \x01(\x04R\x06digest\"$\n" +
 	"\n" +
 	"ServerLeft\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\"'\n" +
+	"\rServerEntered\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06serverB'Z%lock_gulmd/proto/raftlog/v1;raftlogv1b\x06proto3"
 
 var (
@@ -1321,7 +1384,7 @@ func file_raftlog_v1_command_proto_rawDescGZIP() []byte {
 	return file_raftlog_v1_command_proto_rawDescData
 }
 
-var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_raftlog_v1_command_proto_goTypes = []any{
 	(*Command)(nil),           // 0: raftlog.v1.Command
 	(*BeginTerm)(nil),         // 1: raftlog.v1.BeginTerm
@@ -1338,6 +1401,7 @@ var file_raftlog_v1_command_proto_goTypes = []any{
 	(*FenceAcknowledged)(nil), // 12: raftlog.v1.FenceAcknowledged
 	(*Check)(nil),             // 13: raftlog.v1.Check
 	(*ServerLeft)(nil),        // 14: raftlog.v1.ServerLeft
+	(*ServerEntered)(nil),     // 15: raftlog.v1.ServerEntered
 }
 var file_raftlog_v1_command_proto_depIdxs = []int32{
 	1,  // 0: raftlog.v1.Command.begin_term:type_name -> raftlog.v1.BeginTerm
@@ -1351,14 +1415,15 @@ var file_raftlog_v1_command_proto_depIdxs = []int32{
 	12, // 8: raftlog.v1.Command.fence_acknowledged:type_name -> raftlog.v1.FenceAcknowledged
 	13, // 9: raftlog.v1.Command.check:type_name -> raftlog.v1.Check
 	14, // 10: raftlog.v1.Command.server_left:type_name -> raftlog.v1.ServerLeft
-	2,  // 11: raftlog.v1.BeginTerm.limits:type_name -> raftlog.v1.Limits
-	4,  // 12: raftlog.v1.Batch.groups:type_name -> raftlog.v1.Group
-	5,  // 13: raftlog.v1.Group.requests:type_name -> raftlog.v1.Request
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	15, // 11: raftlog.v1.Command.server_entered:type_name -> raftlog.v1.ServerEntered
+	2,  // 12: raftlog.v1.BeginTerm.limits:type_name -> raftlog.v1.Limits
+	4,  // 13: raftlog.v1.Batch.groups:type_name -> raftlog.v1.Group
+	5,  // 14: raftlog.v1.Group.requests:type_name -> raftlog.v1.Request
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_raftlog_v1_command_proto_init() }
@@ -1378,6 +1443,7 @@ func file_raftlog_v1_command_proto_init() {
 		(*Command_FenceAcknowledged)(nil),
 		(*Command_Check)(nil),
 		(*Command_ServerLeft)(nil),
+		(*Command_ServerEntered)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1385,7 +1451,7 @@ func file_raftlog_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftlog_v1_command_proto_rawDesc), len(file_raftlog_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

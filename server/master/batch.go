@@ -1,0 +1,123 @@
+package master
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"lock_gulmd/server/codec"
+	"lock_gulmd/server/replica"
+	"lock_gulmd/server/state"
+)
+
+// batcher gathers the requests of all streams into log entries. While entries
+// are under way the next one fills up; nothing ever waits for a timer.
+type batcher struct {
+	t        *term
+	room     *semaphore.Weighted // requests that may still be queued
+	capacity int64
+	wake     chan struct{}
+	slots    chan struct{} // entries that may be under way
+	futures  chan *replica.Future
+
+	mu     sync.Mutex
+	groups []state.Group
+}
+
+func newBatcher(t *term) *batcher {
+	cfg := &t.m.cfg
+	return &batcher{
+		t: t, room: semaphore.NewWeighted(int64(cfg.MaxQueued)), capacity: int64(cfg.MaxQueued), wake: make(chan struct{}, 1),
+		slots: make(chan struct{}, cfg.MaxInFlight), futures: make(chan *replica.Future, cfg.MaxInFlight),
+	}
+}
+
+// weight is what a group takes of the queue; a bare confirmation counts too.
+func (b *batcher) weight(g *state.Group) int64 { return min(b.capacity, int64(len(g.Requests))+1) }
+
+// submit queues a group, waiting while the queue is full.
+func (b *batcher) submit(ctx context.Context, g state.Group) error {
+	if err := b.room.Acquire(ctx, b.weight(&g)); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	b.groups = append(b.groups, g)
+	b.mu.Unlock()
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// take returns up to max requests in the order in which they came.
+func (b *batcher) take(limit int) []state.Group {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n, requests := 0, 0
+	for n < len(b.groups) && requests < limit {
+		requests += len(b.groups[n].Requests)
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	taken := b.groups[:n:n]
+	b.groups = b.groups[n:]
+	for i := range taken {
+		b.room.Release(b.weight(&taken[i]))
+	}
+	if requests > limit {
+		last := &taken[n-1]
+		keep := len(last.Requests) - (requests - limit)
+		rest := state.Group{Session: last.Session, Confirmed: last.Confirmed, Requests: last.Requests[keep:]}
+		last.Requests = last.Requests[:keep:keep]
+		b.groups = append([]state.Group{rest}, b.groups...)
+		b.room.TryAcquire(b.weight(&rest)) // it was counted before; a moment of overdraft does no harm
+	}
+	return taken
+}
+
+// propose writes entry after entry, as many at a time as there are slots.
+func (b *batcher) propose(ctx context.Context) error {
+	defer close(b.futures)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-b.wake:
+		}
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case b.slots <- struct{}{}:
+			}
+			groups := b.take(b.t.m.cfg.MaxBatch)
+			if groups == nil {
+				<-b.slots
+				break
+			}
+			f, err := b.t.m.cfg.Replica.Propose(codec.Encode(time.Now().UnixMilli(), &state.Batch{Groups: groups}))
+			if err != nil {
+				return translate(err)
+			}
+			b.futures <- f
+		}
+	}
+}
+
+// finish frees the slots of entries in the order in which they were written. An
+// entry that failed ends the term: what was in it is in doubt, and the sessions
+// must send it again to whoever is master then.
+func (b *batcher) finish(ctx context.Context) error {
+	for f := range b.futures {
+		if _, _, err := f.Wait(ctx); err != nil {
+			return translate(err)
+		}
+		<-b.slots
+	}
+	return nil
+}

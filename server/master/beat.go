@@ -1,0 +1,134 @@
+package master
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// beats knows when each session was last heard of.
+type beats struct {
+	wake chan struct{}
+
+	mu      sync.Mutex
+	lives   map[uint64]*life
+	pending map[uint64]uint64 // highest beat to be acknowledged, by session
+}
+
+type life struct {
+	last time.Time
+	// busy counts this server's own delays: a stream that waits to be served is
+	// not read, and its silence proves nothing.
+	busy int
+}
+
+func newBeats() *beats {
+	return &beats{wake: make(chan struct{}, 1), lives: map[uint64]*life{}, pending: map[uint64]uint64{}}
+}
+
+// life returns the session's record, a new one heard of just now if there is
+// none. The caller holds mu.
+func (b *beats) life(session uint64) *life {
+	l := b.lives[session]
+	if l == nil {
+		l = &life{last: time.Now()}
+		b.lives[session] = l
+	}
+	return l
+}
+
+func (b *beats) alive(session, beat uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.life(session).last = time.Now()
+	if beat == 0 {
+		return
+	}
+	b.pending[session] = max(b.pending[session], beat)
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (b *beats) enter(session uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.life(session).busy++
+}
+
+func (b *beats) leave(session uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.life(session)
+	l.busy--
+	l.last = time.Now()
+}
+
+func (b *beats) last(session uint64) (time.Time, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if l := b.lives[session]; l != nil {
+		return l.last, true
+	}
+	return time.Time{}, false
+}
+
+// restart gives every session a full period from now.
+func (b *beats) restart() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	for _, l := range b.lives {
+		l.last = now
+	}
+}
+
+// keep makes the known sessions the given ones: new ones are heard of just now,
+// others are forgotten. It returns those that were silent for longer than limit.
+func (b *beats) keep(sessions []uint64, limit time.Duration) map[uint64]time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	lives := make(map[uint64]*life, len(sessions))
+	late := map[uint64]time.Duration{}
+	for _, s := range sessions {
+		l := b.life(s)
+		lives[s] = l
+		if silent := now.Sub(l.last); silent > limit && l.busy == 0 {
+			late[s] = silent
+		}
+	}
+	b.lives = lives
+	return late
+}
+
+// take returns the beats to be acknowledged.
+func (b *beats) take() map[uint64]uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	pending := b.pending
+	b.pending = map[uint64]uint64{}
+	return pending
+}
+
+// acknowledge answers beats, each after a majority confirmed later than the beat
+// arrived that this server still is the master: a deposed one that just woke up
+// must not tell a node that it is safe. All beats that arrive during one
+// confirmation share the next.
+func (t *term) acknowledge(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.beats.wake:
+		}
+		pending := t.beats.take()
+		if err := t.m.cfg.Replica.VerifyLeader(ctx); err != nil {
+			return translate(err)
+		}
+		for session, beat := range pending {
+			t.m.cfg.Hub.Acknowledge(session, beat)
+		}
+	}
+}

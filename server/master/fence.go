@@ -1,0 +1,176 @@
+package master
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"lock_gulmd/fence"
+	"lock_gulmd/proto/gulmerr"
+	"lock_gulmd/server/member"
+	"lock_gulmd/server/reason"
+	"lock_gulmd/server/state"
+)
+
+// fence works the ledger off: one worker for each node whose fence is wanted and
+// not proved, in parallel, so that a node that cannot be fenced holds up no
+// other. Workers of fences that were settled otherwise (an operator acknowledged)
+// are stopped.
+func (t *term) fence(ctx context.Context) error {
+	watcher := t.m.cfg.Hub.Watch()
+	defer t.m.cfg.Hub.Unwatch(watcher)
+	workers := map[member.Life]context.CancelFunc{}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for {
+		t.reconcile(ctx, &wg, workers)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-watcher.Wake():
+		}
+		if _, err := watcher.Take(); err != nil {
+			return nil // closed: the term ends
+		}
+	}
+}
+
+// reconcile starts and stops workers so that they match the ledger.
+func (t *term) reconcile(ctx context.Context, wg *sync.WaitGroup, workers map[member.Life]context.CancelFunc) {
+	var pending []member.Life
+	t.m.cfg.Machine.View(func(s *state.State) { pending = s.Members().Pending() })
+	wanted := make(map[member.Life]bool, len(pending))
+	for _, l := range pending {
+		wanted[l] = true
+		if workers[l] != nil {
+			continue
+		}
+		workerCtx, stop := context.WithCancel(ctx)
+		workers[l] = stop
+		wg.Go(func() {
+			defer stop()
+			t.fenceNode(workerCtx, l)
+		})
+	}
+	for l, stop := range workers {
+		if !wanted[l] {
+			stop()
+			delete(workers, l)
+		}
+	}
+}
+
+// fenceNode runs the node's methods, round after round, until one of them
+// proves the fence, for ever and loudly.
+func (t *term) fenceNode(ctx context.Context, l member.Life) {
+	log := t.log.With("node", l.Node, "incarnation", l.Incarnation)
+	for round := 0; ctx.Err() == nil; round++ {
+		by, err := t.fenceOnce(ctx, log, l)
+		if err == nil {
+			t.settle(ctx, log, state.FenceProved{Term: t.number, Life: l, By: by})
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		pause := t.m.cfg.FencePause(round)
+		log.Error("node is not fenced, its locks stay frozen", "attempt", round+1, "dur", pause, "err", err)
+		sleep(ctx, pause)
+	}
+}
+
+// fenceOnce makes one round over the node's methods and returns who proved it.
+func (t *term) fenceOnce(ctx context.Context, log *slog.Logger, l member.Life) (string, error) {
+	plan, ok := t.m.cfg.Plan(l.Node)
+	if !ok {
+		return "", gulmerr.New(gulmerr.ErrUnknownNode,
+			"node %s has no fence methods in the configuration: add them, or acknowledge with fence_ack_manual", l.Node)
+	}
+	// The intent is committed, and the leadership confirmed after that, before
+	// any agent is started.
+	result, err := t.do(ctx, state.FenceBegin{Term: t.number, Life: l})
+	if err != nil {
+		return "", err
+	}
+	if err := Refused(result.Reason, "fence of %s", l.Node); err != nil {
+		return "", err
+	}
+	if err := t.m.cfg.Replica.VerifyLeader(ctx); err != nil {
+		return "", translate(err)
+	}
+	log.Info("fence begins", "methods", len(plan.Methods))
+	var by string
+	err = t.m.cfg.Fencer.Fence(ctx, plan, func(a fence.Attempt) {
+		if a.Outcome.OK() {
+			by = a.Method + "/" + a.Device
+		}
+		log.Info("fence attempt", "method", a.Method, "device", a.Device, "agent", a.Agent, "outcome", string(a.Outcome),
+			"dur", a.Duration)
+		t.noteAttempt(ctx, log, l, a)
+	})
+	return by, err
+}
+
+// noteAttempt writes an attempt into the ledger; that it fails changes nothing
+// about the fence.
+func (t *term) noteAttempt(ctx context.Context, log *slog.Logger, l member.Life, a fence.Attempt) {
+	_, err := t.do(ctx, state.FenceAttempted{Term: t.number, Life: l, Attempt: member.Attempt{
+		Method: a.Method, Device: a.Device, Agent: a.Agent + " " + a.Action, Outcome: string(a.Outcome), Output: attemptText(a),
+		Start: a.Start.UnixMilli(), Duration: a.Duration.Milliseconds(),
+	}})
+	if err != nil && ctx.Err() == nil {
+		log.Warn("fence attempt is not in the ledger", "err", err)
+	}
+}
+
+func attemptText(a fence.Attempt) string {
+	if a.Reason == "" {
+		return a.Tail
+	}
+	return a.Reason + "\n" + a.Tail
+}
+
+// settle commits the proof of a fence. A master that loses its place first
+// leaves the fence pending, and the next one fences again: twice is better than
+// never.
+func (t *term) settle(ctx context.Context, log *slog.Logger, proof state.FenceProved) {
+	for {
+		result, err := t.do(ctx, proof)
+		if err == nil {
+			if result.Reason == reason.None {
+				log.Info("fence proved", "by", proof.By)
+			}
+			return
+		}
+		log.Warn("fence succeeded but is not committed yet", "err", err)
+		if !sleep(ctx, time.Second) {
+			return
+		}
+	}
+}
+
+// Acknowledge settles the pending fence of a node on an operator's word. Errors
+// as for Do, and ErrUnknownNode, ErrNotPending.
+func (m *Master) Acknowledge(ctx context.Context, node, operator string) error {
+	t, err := m.master()
+	if err != nil {
+		return err
+	}
+	n, known := m.node(node)
+	if !known {
+		return gulmerr.New(gulmerr.ErrUnknownNode, "node %s has never logged in", node)
+	}
+	result, err := t.do(ctx, state.FenceAcknowledged{
+		Term: t.number, Life: member.Life{Node: node, Incarnation: n.Incarnation}, Operator: operator,
+	})
+	if err == nil {
+		err = Refused(result.Reason, "node %s, which is %v", node, n.State)
+	}
+	if err == nil {
+		m.cfg.Log.Info("fence acknowledged", "server", m.cfg.Server, "node", node, "incarnation", n.Incarnation, "operator", operator)
+	}
+	return err
+}

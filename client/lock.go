@@ -1,0 +1,471 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	gulmv1 "lock_gulmd/proto/gulm/v1"
+	"lock_gulmd/proto/gulmerr"
+)
+
+// phase is where a lock is in its life.
+type phase uint8
+
+const (
+	phaseAsked phase = iota // the first request is under way
+	phaseHeld
+	phaseGone
+)
+
+// Lock is one claim on a resource.
+type Lock struct {
+	space  *Lockspace
+	name   string
+	number uint64
+	// held is true from the grant until the lock is unlocked or the node ends.
+	held atomic.Bool
+
+	// The node's lock protects the rest.
+	phase phase
+	mode  Mode
+	token uint64
+	call  *call // the request under way
+
+	hint     Mode // somebody waits for this, if hinted
+	hinted   bool
+	queued   bool // in the node's hintQueue
+	blocking chan Mode
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+}
+
+// call is a LOCK or CONVERT from when it is asked for until it is granted,
+// refused or withdrawn.
+type call struct {
+	op  gulmv1.Op
+	to  Mode
+	req *request
+	// givenUp: nobody waits for it any more, and it is being withdrawn.
+	givenUp bool
+	// over is closed at the end; err is set before.
+	over chan struct{}
+	err  error
+}
+
+// slot is a request's place among those that are not answered.
+type slot struct {
+	pipe *pipeline
+	used bool
+}
+
+// slot waits for a place for a request.
+func (n *Node) slot(ctx context.Context) (*slot, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err := n.pipe.take(ctx, n.dead); err != nil {
+		if dead := n.Err(); dead != nil {
+			err = dead
+		}
+		return nil, err
+	}
+	return &slot{pipe: &n.pipe}, nil
+}
+
+// use gives the place to a request, which gives it back when it is answered.
+func (s *slot) use() bool {
+	s.used = true
+	return true
+}
+
+// drop gives the place back if no request has it.
+func (s *slot) drop() {
+	if !s.used {
+		<-s.pipe.slots
+	}
+}
+
+// lock makes a lock.
+func (ls *Lockspace) lock(ctx context.Context, name string, mode Mode, flags Flag) (*Lock, error) {
+	l := &Lock{space: ls, name: name}
+	if len(name) < 1 || len(name) > maxName {
+		return nil, l.wrap("lock", gulmerr.New(ErrInvalid, "name has %d bytes, 1 to %d", len(name), maxName))
+	}
+	c, err := l.start(ctx, gulmv1.Op_OP_LOCK, mode, flags)
+	if err == nil {
+		err = l.await(ctx, c)
+	}
+	if err != nil {
+		return nil, l.wrap("lock", err)
+	}
+	return l, nil
+}
+
+// Convert changes the mode of the lock and waits for it as long as ctx allows.
+// A conversion to a weaker mode waits for nobody.
+//
+// Errors leave the lock held: ErrTryFailed, ErrDeadlock of package gulmerr,
+// ErrBusy while another call converts it, ErrInvalid, ctx's; ErrNotHeld if it
+// was unlocked; what ended the session. If ctx ends first, Convert returns at
+// once and the conversion is withdrawn in the background. Until that has an
+// answer, Mode tells what both modes cover, and Convert waits for it; the
+// conversion may win the race, and the lock then keeps the new mode.
+func (l *Lock) Convert(ctx context.Context, mode Mode, flags ...Flag) error {
+	return l.convert(ctx, mode, union(flags))
+}
+
+// TryConvert is Convert without waiting for others: ErrTryFailed if the mode is
+// not free.
+func (l *Lock) TryConvert(ctx context.Context, mode Mode, flags ...Flag) error {
+	return l.convert(ctx, mode, union(flags)|noQueue)
+}
+
+func (l *Lock) convert(ctx context.Context, mode Mode, flags Flag) error {
+	c, err := l.start(ctx, gulmv1.Op_OP_CONVERT, mode, flags)
+	if err == nil {
+		err = l.await(ctx, c)
+	}
+	if err != nil {
+		return l.wrap("convert", err)
+	}
+	return nil
+}
+
+// wrap says which lock an error is about.
+func (l *Lock) wrap(what string, err error) error {
+	return fmt.Errorf("%s %q in lockspace %q: %w", what, l.name, l.space.name, err)
+}
+
+// start queues a LOCK or CONVERT.
+func (l *Lock) start(ctx context.Context, op gulmv1.Op, mode Mode, flags Flag) (*call, error) {
+	if !mode.valid() {
+		return nil, gulmerr.New(ErrInvalid, "%v is no mode", mode)
+	}
+	for {
+		c, wait, err := l.tryStart(ctx, op, mode, flags)
+		if err != nil || c != nil {
+			return c, err
+		}
+		select { // until an earlier conversion is withdrawn
+		case <-wait:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// tryStart is start, but if a conversion that was given up is still being
+// withdrawn, it returns its end to wait for.
+func (l *Lock) tryStart(ctx context.Context, op gulmv1.Op, mode Mode, flags Flag) (c *call, wait <-chan struct{}, err error) {
+	n := l.space.node
+	slot, err := n.slot(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	defer slot.drop()
+	if wait, err := l.ready(op); wait != nil || err != nil {
+		return nil, wait, err
+	}
+	msg := &gulmv1.Request{Op: op, Mode: gulmv1.Mode(mode), Flags: uint32(flags)}
+	if op == gulmv1.Op_OP_LOCK {
+		n.lastLock++
+		l.number = n.lastLock
+		n.locks[l.number] = l
+		l.space.locks++
+		msg.Lockspace, msg.Name = l.space.number, []byte(l.name)
+	}
+	msg.Lock = l.number
+	c = &call{op: op, to: mode, over: make(chan struct{})}
+	c.req = &request{msg: msg, slot: slot.use(), done: func(reply *gulmv1.Reply, err error) { l.answered(c, reply, err) }}
+	l.call = c
+	n.pipe.push(c.req)
+	return c, nil, nil
+}
+
+// ready says whether a request of this kind may start now; if not, what to wait
+// for, or why it never may.
+func (l *Lock) ready(op gulmv1.Op) (wait <-chan struct{}, err error) {
+	switch {
+	case l.space.node.err != nil:
+		return nil, l.space.node.err
+	case op == gulmv1.Op_OP_LOCK && l.space.phase != spaceJoined:
+		return nil, ErrNoLockspace
+	case op == gulmv1.Op_OP_LOCK:
+		return nil, nil
+	case l.phase != phaseHeld:
+		return nil, ErrNotHeld
+	case l.call != nil && l.call.givenUp:
+		return l.call.over, nil
+	case l.call != nil:
+		return nil, ErrBusy
+	}
+	return nil, nil
+}
+
+// await waits for the end of a call, and gives it up if ctx ends first.
+func (l *Lock) await(ctx context.Context, c *call) error {
+	select {
+	case <-c.over:
+	case <-ctx.Done():
+		if l.giveUp(c) {
+			return context.Cause(ctx)
+		}
+	}
+	if c.err != nil {
+		return c.err
+	}
+	// A grant that was on its way while this process was stopped is worth
+	// nothing until a master says that the incarnation still lives.
+	err := l.space.node.live.wait(ctx)
+	if err != nil && c.op == gulmv1.Op_OP_LOCK {
+		_ = l.Unlock() // fails only if the node ended, and the lock with it
+	}
+	return err
+}
+
+// giveUp withdraws a call that nobody waits for any more. It returns false if
+// the call was over before.
+func (l *Lock) giveUp(c *call) bool {
+	n := l.space.node
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if l.call != c {
+		return false
+	}
+	c.givenUp = true
+	if c.op == gulmv1.Op_OP_LOCK {
+		l.space.locks--
+		l.space.loose++
+	}
+	if n.pipe.withdraw(c.req) {
+		l.refused(c, gulmerr.ErrCanceled)
+		return true
+	}
+	n.pipe.push(&request{
+		msg:  &gulmv1.Request{Op: gulmv1.Op_OP_CANCEL, Lock: l.number},
+		done: func(reply *gulmv1.Reply, _ error) { l.cancelled(c, reply) },
+	})
+	return true
+}
+
+// answered takes the reply to a LOCK or CONVERT.
+func (l *Lock) answered(c *call, reply *gulmv1.Reply, err error) {
+	if l.call != c {
+		return // an event was faster, or the lock is gone
+	}
+	if err == nil && reply.GetOutcome() == gulmv1.Outcome_OUTCOME_QUEUED {
+		return // an event follows
+	}
+	if err = refusal(reply, err, gulmv1.Outcome_OUTCOME_GRANTED); err != nil {
+		l.refused(c, err)
+		return
+	}
+	l.granted(c, Mode(reply.GetMode()), reply.GetToken())
+}
+
+// cancelled takes the reply to the CANCEL of a call. Only two answers say
+// something: the request is withdrawn, or it had been granted. After any other
+// the reply or event that tells the call's end has come, or follows.
+func (l *Lock) cancelled(c *call, reply *gulmv1.Reply) {
+	if l.call != c {
+		return
+	}
+	switch reply.GetOutcome() {
+	case gulmv1.Outcome_OUTCOME_CANCELLED:
+		l.refused(c, gulmerr.ErrCanceled)
+	case gulmv1.Outcome_OUTCOME_GRANTED:
+		l.granted(c, Mode(reply.GetMode()), reply.GetToken())
+	}
+}
+
+// event takes an event of the lock. One that grants anything but what is asked
+// for now, or an older grant, is a repetition.
+func (l *Lock) event(e *gulmv1.Event) {
+	mode := Mode(e.GetMode())
+	switch e.GetKind() {
+	case gulmv1.EventKind_EVENT_KIND_GRANTED:
+		if l.call != nil && l.call.to == mode && e.GetToken() > l.token {
+			l.granted(l.call, mode, e.GetToken())
+		}
+	case gulmv1.EventKind_EVENT_KIND_BLOCKING:
+		l.hintAt(mode)
+	}
+}
+
+// granted ends a call with success. A lock that nobody waits for any more is
+// unlocked again.
+func (l *Lock) granted(c *call, mode Mode, token uint64) {
+	l.mode, l.token, l.phase = mode, token, phaseHeld
+	l.finish(c, nil)
+	if c.givenUp && c.op == gulmv1.Op_OP_LOCK {
+		l.release(nil)
+		l.space.tidied()
+		return
+	}
+	l.held.Store(true)
+	l.passHint()
+}
+
+// refused ends a call without success: a new lock is gone, a conversion leaves
+// the lock as it was.
+func (l *Lock) refused(c *call, err error) {
+	l.finish(c, err)
+	if c.op != gulmv1.Op_OP_LOCK {
+		return
+	}
+	l.forget()
+	if c.givenUp {
+		l.space.tidied()
+	} else {
+		l.space.locks--
+	}
+}
+
+// finish ends a call.
+func (l *Lock) finish(c *call, err error) {
+	l.call = nil
+	c.err = err
+	close(c.over)
+}
+
+// forget removes the lock from the node's books.
+func (l *Lock) forget() {
+	l.phase, l.mode = phaseGone, NL
+	l.held.Store(false)
+	delete(l.space.node.locks, l.number)
+}
+
+// release asks the servers to unlock, and forgets the lock.
+func (l *Lock) release(done func(*gulmv1.Reply, error)) {
+	l.forget()
+	l.space.node.pipe.push(&request{msg: &gulmv1.Request{Op: gulmv1.Op_OP_UNLOCK, Lock: l.number}, done: done})
+}
+
+// failed ends the lock with the node.
+func (l *Lock) failed(err error) {
+	if l.call != nil {
+		l.finish(l.call, err)
+	}
+	l.phase, l.mode = phaseGone, NL
+	l.held.Store(false)
+}
+
+// Unlock gives the lock up. It does not wait for the servers: whatever is asked
+// for later reaches them after it. Errors: ErrNotHeld if it was unlocked
+// before; ErrBusy while another call converts it; what ended the session.
+func (l *Lock) Unlock() error {
+	if err := l.unlock(nil); err != nil {
+		return l.wrap("unlock", err)
+	}
+	return nil
+}
+
+// UnlockWait is Unlock that returns when the servers have done it, or with
+// ctx's error, after which it goes on by itself.
+func (l *Lock) UnlockWait(ctx context.Context) error {
+	answer := make(chan error, 1)
+	err := l.unlock(func(reply *gulmv1.Reply, err error) {
+		answer <- refusal(reply, err, gulmv1.Outcome_OUTCOME_UNLOCKED)
+	})
+	if err == nil {
+		select {
+		case err = <-answer:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	if err != nil {
+		return l.wrap("unlock", err)
+	}
+	return nil
+}
+
+func (l *Lock) unlock(done func(*gulmv1.Reply, error)) error {
+	n := l.space.node
+	n.mu.Lock()
+	switch {
+	case n.err != nil:
+		defer n.mu.Unlock()
+		return n.err
+	case l.phase != phaseHeld:
+		n.mu.Unlock()
+		return ErrNotHeld
+	case l.call != nil && !l.call.givenUp:
+		n.mu.Unlock()
+		return ErrBusy
+	}
+	if l.call != nil { // its CANCEL is on the way, before the UNLOCK
+		l.finish(l.call, gulmerr.ErrCanceled)
+	}
+	l.release(done)
+	l.space.locks--
+	cancel := l.cancel
+	n.mu.Unlock()
+	if cancel != nil {
+		cancel(ErrUnlocked)
+	}
+	return nil
+}
+
+// Name returns the resource's name.
+func (l *Lock) Name() string { return l.name }
+
+// Lockspace returns the lockspace of the resource.
+func (l *Lock) Lockspace() *Lockspace { return l.space }
+
+// Mode returns the mode that the holder can rely on: NL after Unlock and after
+// the end of the session, and during a conversion what both modes cover. It
+// does not look at the time; see Valid.
+func (l *Lock) Mode() Mode {
+	n := l.space.node
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if l.call != nil && l.phase == phaseHeld {
+		return meet(l.mode, l.call.to)
+	}
+	return l.mode
+}
+
+// Token returns the number of the newest grant. It grows with every grant of
+// the cluster, so storage can refuse a writer that comes with a smaller one
+// than it has seen for the resource.
+func (l *Lock) Token() uint64 {
+	n := l.space.node
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return l.token
+}
+
+// Valid returns nil if the lock is held at this moment, ErrLost if that is in
+// doubt, ErrNotHeld after Unlock, or what ended the session. It costs no
+// message; call it right before every write to what the lock protects.
+func (l *Lock) Valid() error {
+	if err := l.space.node.live.good(); err != nil {
+		return err
+	}
+	if !l.held.Load() {
+		return ErrNotHeld
+	}
+	return nil
+}
+
+// Context returns a context that ends when the node's locks are in doubt
+// (cause ErrLost), when the lock is unlocked (ErrUnlocked), or with the session
+// (its error). After EventSafe there is a fresh one.
+func (l *Lock) Context() context.Context {
+	n := l.space.node
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	_, alive := n.live.current()
+	if l.ctx == nil || l.phase == phaseHeld && l.ctx.Err() != nil {
+		l.ctx, l.cancel = context.WithCancelCause(alive)
+		if l.phase == phaseGone {
+			l.cancel(ErrUnlocked)
+		}
+	}
+	return l.ctx
+}

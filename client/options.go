@@ -1,0 +1,184 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Defaults and ranges of Config.
+const (
+	// DefaultMaxInFlight bounds the requests without an answer; the servers'
+	// limit is kept too, if it is lower.
+	DefaultMaxInFlight = 1024
+	// DefaultBatchLimit bounds the requests in one message.
+	DefaultBatchLimit = 512
+	// DefaultPauseMin and DefaultPauseMax bound the pause between two tries to
+	// reach a master. It doubles from try to try and is made uneven, so that
+	// the nodes of a cluster do not come all at once.
+	DefaultPauseMin = 50 * time.Millisecond
+	DefaultPauseMax = time.Second
+	// DefaultProbeLimit is how long a server has to say who is master.
+	DefaultProbeLimit = time.Second
+	// DefaultCallLimit is how long one try to log in or out may take.
+	DefaultCallLimit = 3 * time.Second
+
+	// maxBatchLimit keeps a message below the servers' limit of 1 MiB even if
+	// all names are of the greatest length.
+	maxBatchLimit = 2048
+	// maxBootID and maxProcess are the contract's limits, bytes.
+	maxBootID  = 64
+	maxProcess = 64
+	// bootIDFile has the kernel's boot id.
+	bootIDFile = "/proc/sys/kernel/random/boot_id"
+)
+
+// Config says who logs in where. Cluster, Node and Servers have no defaults.
+type Config struct {
+	// Cluster is the cluster's name; servers of another one refuse.
+	Cluster string
+	// Node is this node's name in nodes.ccs.
+	Node string
+	// Servers are host:port of lock servers, in any order. One that answers is
+	// enough; the others are learned.
+	Servers []string
+	// BootID is new with every life of the node, 1 to 64 bytes. Empty means the
+	// kernel's.
+	BootID string
+	// Process says what logs in, for people, up to 64 bytes. Empty means the
+	// program's name.
+	Process string
+	// TLS holds the node's certificate and the CA. nil means plain text, which
+	// is refused unless every server address is a loopback address.
+	TLS *tls.Config
+	// Dialer opens connections; nil means TCP.
+	Dialer func(ctx context.Context, addr string) (net.Conn, error)
+	// Log gets changes of state; nil means none.
+	Log *slog.Logger
+
+	// MaxInFlight bounds the requests without an answer, 0 for
+	// DefaultMaxInFlight.
+	MaxInFlight int
+	// BatchLimit bounds the requests in one message, 1 to 2048, 0 for
+	// DefaultBatchLimit.
+	BatchLimit int
+	// PauseMin and PauseMax bound the pause between two tries to reach a
+	// master, 0 for DefaultPauseMin and DefaultPauseMax.
+	PauseMin, PauseMax time.Duration
+	// ProbeLimit is how long a server has to say who is master, 0 for
+	// DefaultProbeLimit.
+	ProbeLimit time.Duration
+	// CallLimit is how long one try to log in or out may take, 0 for
+	// DefaultCallLimit.
+	CallLimit time.Duration
+}
+
+// JoinOptions says how a lockspace is joined. The zero value is good.
+type JoinOptions struct {
+	// Policy is what must happen before the locks of a failed node are
+	// released; all that join must say the same.
+	Policy Policy
+	// OnBlocking, if not nil, is called when somebody waits for a lock of the
+	// lockspace to give way to a mode. Calls come one at a time from a goroutine
+	// that all lockspaces of the node share, never before the lock is granted,
+	// but maybe before Lock has returned it. Several waiters make one call with
+	// a mode that covers them all. The locks of the lockspace then do not need
+	// Lock.Blocking. It may call Unlock; Convert in it delays the callbacks of
+	// other locks; Close and Logout must not be called in it.
+	OnBlocking func(l *Lock, wanted Mode)
+}
+
+// withDefaults returns c with defaults filled in, or an error that wraps
+// ErrInvalid.
+func (c Config) withDefaults() (Config, error) {
+	if c.Process == "" {
+		c.Process = filepath.Base(os.Args[0])
+	}
+	c.Process = c.Process[:min(len(c.Process), maxProcess)]
+	if c.BootID == "" {
+		id, err := os.ReadFile(bootIDFile)
+		if err != nil {
+			return c, fmt.Errorf("client: cannot tell this life of the node from an earlier one; set Config.BootID: %w", err)
+		}
+		c.BootID = strings.TrimSpace(string(id))
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Dialer == nil {
+		c.Dialer = dialTCP
+	}
+	setDefault(&c.MaxInFlight, DefaultMaxInFlight)
+	setDefault(&c.BatchLimit, DefaultBatchLimit)
+	setDefault(&c.PauseMin, DefaultPauseMin)
+	setDefault(&c.PauseMax, max(DefaultPauseMax, c.PauseMin))
+	setDefault(&c.ProbeLimit, DefaultProbeLimit)
+	setDefault(&c.CallLimit, DefaultCallLimit)
+	c.Servers = append([]string(nil), c.Servers...)
+	return c, c.check()
+}
+
+// setDefault puts value where zero is.
+func setDefault[T int | time.Duration](field *T, value T) {
+	if *field == 0 {
+		*field = value
+	}
+}
+
+// check returns the first fault of a configuration whose defaults are set.
+func (c Config) check() error {
+	invalid := func(format string, args ...any) error {
+		return fmt.Errorf("client: "+format+": %w", append(args, ErrInvalid)...)
+	}
+	switch {
+	case c.Cluster == "":
+		return invalid("Config.Cluster is empty; give the name in cluster.ccs")
+	case c.Node == "":
+		return invalid("Config.Node is empty; give this node's name in nodes.ccs")
+	case len(c.Servers) == 0:
+		return invalid("Config.Servers is empty; give host:port of the lock servers")
+	case len(c.BootID) > maxBootID:
+		return invalid("Config.BootID has %d bytes, at most %d", len(c.BootID), maxBootID)
+	case c.MaxInFlight < 1:
+		return invalid("Config.MaxInFlight is %d, at least 1", c.MaxInFlight)
+	case c.BatchLimit < 1 || c.BatchLimit > maxBatchLimit:
+		return invalid("Config.BatchLimit is %d, 1 to %d", c.BatchLimit, maxBatchLimit)
+	case c.PauseMin < 0 || c.PauseMax < c.PauseMin || c.ProbeLimit < 0 || c.CallLimit < 0:
+		return invalid("pauses and limits must not be negative, and PauseMin not above PauseMax")
+	}
+	for _, addr := range c.Servers {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			return invalid("server address %q is not host:port", addr)
+		}
+		if c.TLS == nil && !isLoopback(addr) {
+			return invalid("server %s is not a loopback address, and Config.TLS is nil: "+
+				"plain text is for one machine only; set Config.TLS", addr)
+		}
+	}
+	return nil
+}
+
+// isLoopback says whether host:port names this very machine.
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// dialTCP is the default Dialer.
+func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", addr)
+}

@@ -1,0 +1,213 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	gulmv1 "lock_gulmd/proto/gulm/v1"
+	"lock_gulmd/proto/gulmerr"
+)
+
+// Mode is how much a lock claims.
+type Mode uint8
+
+// The modes, from the weakest claim to the strongest. CW and PR are not
+// ordered: neither covers the other.
+const (
+	// NL is an interest without a claim; compatible with everything.
+	NL = Mode(gulmv1.Mode_MODE_NL)
+	// CR is concurrent read.
+	CR = Mode(gulmv1.Mode_MODE_CR)
+	// CW is concurrent write (GFS: Deferred).
+	CW = Mode(gulmv1.Mode_MODE_CW)
+	// PR is protected read (GFS: Shared).
+	PR = Mode(gulmv1.Mode_MODE_PR)
+	// PW is protected write.
+	PW = Mode(gulmv1.Mode_MODE_PW)
+	// EX is exclusive.
+	EX = Mode(gulmv1.Mode_MODE_EX)
+)
+
+// modeNames is indexed by Mode.
+var modeNames = [...]string{"NL", "CR", "CW", "PR", "PW", "EX"}
+
+// String returns the mode's two letters.
+func (m Mode) String() string {
+	if int(m) < len(modeNames) {
+		return modeNames[m]
+	}
+	return fmt.Sprintf("Mode(%d)", uint8(m))
+}
+
+// ParseMode returns the mode with these two letters, or an error that wraps
+// ErrInvalid.
+func ParseMode(s string) (Mode, error) {
+	for m, name := range modeNames {
+		if name == s {
+			return Mode(m), nil
+		}
+	}
+	return NL, gulmerr.New(ErrInvalid, "mode %q is none of NL CR CW PR PW EX", s)
+}
+
+// valid says whether m is one of the six modes.
+func (m Mode) valid() bool { return int(m) < len(modeNames) }
+
+// meet returns the strongest mode that both a and b cover.
+func meet(a, b Mode) Mode {
+	if (a == CW && b == PR) || (a == PR && b == CW) {
+		return CR
+	}
+	return min(a, b)
+}
+
+// join returns the weakest mode that covers both a and b.
+func join(a, b Mode) Mode {
+	if (a == CW && b == PR) || (a == PR && b == CW) {
+		return PW
+	}
+	return max(a, b)
+}
+
+// Flag changes how a lock or a conversion is asked for. Flags may be combined
+// with |, or given one by one.
+type Flag uint32
+
+const (
+	// NotifyHolders, with TryLock or TryConvert: those in the way get a blocking
+	// callback although nobody waits for them.
+	NotifyHolders = Flag(gulmv1.Flag_FLAG_NOQUEUEBAST)
+	// NoBlocking: this lock never gets a blocking callback.
+	NoBlocking = Flag(gulmv1.Flag_FLAG_NOCALLBACKS)
+
+	noQueue = Flag(gulmv1.Flag_FLAG_NOQUEUE)
+)
+
+// Policy is what must happen before the locks of a failed node are released.
+type Policy int32
+
+const (
+	// PolicyFence: it must be proved that the node cannot write any more.
+	PolicyFence = Policy(gulmv1.Policy_POLICY_FENCE)
+)
+
+// State is what the node knows about its own life.
+type State int32
+
+const (
+	// StateSafe: a master has acknowledged a heartbeat lately; locks are held.
+	StateSafe State = iota
+	// StateJeopardy: no proof of life for half of the expiry time; locks are
+	// still held, but nothing new should be started.
+	StateJeopardy
+	// StateLost: the servers may declare the node dead soon, or have done so;
+	// nothing that a lock protects may be touched.
+	StateLost
+	// StateExpired: the servers have ended this incarnation, or this session.
+	// For good.
+	StateExpired
+	// StateClosed: logged out, or closed. For good.
+	StateClosed
+)
+
+// stateNames is indexed by State.
+var stateNames = [...]string{"safe", "jeopardy", "lost", "expired", "closed"}
+
+// String returns the state as one lower-case word.
+func (s State) String() string {
+	if s >= 0 && int(s) < len(stateNames) {
+		return stateNames[s]
+	}
+	return fmt.Sprintf("State(%d)", int32(s))
+}
+
+// EventKind says what an Event tells.
+type EventKind int
+
+const (
+	// EventJeopardy: the state went from safe to jeopardy.
+	EventJeopardy EventKind = iota + 1
+	// EventLost: the state went from jeopardy to lost.
+	EventLost
+	// EventSafe: the state went from jeopardy or lost to safe.
+	EventSafe
+	// EventExpired: the incarnation or the session is over; Err says why.
+	EventExpired
+	// EventConnected: the stream to the master at Server is up.
+	EventConnected
+	// EventDisconnected: the stream to the server at Server ended; Err says why.
+	EventDisconnected
+)
+
+// eventNames is indexed by EventKind.
+var eventNames = [...]string{"", "jeopardy", "lost", "safe", "expired", "connected", "disconnected"}
+
+// String returns the kind as one lower-case word.
+func (k EventKind) String() string {
+	if k > 0 && int(k) < len(eventNames) {
+		return eventNames[k]
+	}
+	return fmt.Sprintf("EventKind(%d)", int(k))
+}
+
+// Event is one piece of news about a node.
+type Event struct {
+	// Kind says what happened.
+	Kind EventKind
+	// At is when the library noticed.
+	At time.Time
+	// Server is the address of the server, for connected and disconnected.
+	Server string
+	// Err says why, for expired and disconnected.
+	Err error
+	// Missed counts the older events that were thrown away to make room for
+	// this one, since nobody read the channel. Node.State is always up to date.
+	Missed int
+}
+
+// Errors of this package that never cross the wire.
+var (
+	// ErrLost: the node has had no proof of life for so long that its locks
+	// are in doubt; touch nothing that they protect until EventSafe.
+	ErrLost = errors.New("locks are in doubt: no lock server has answered for too long")
+	// ErrClosed: the node was logged out or closed by its own process.
+	ErrClosed = errors.New("node is closed")
+	// ErrUnlocked is the cause of a lock's context that ended by Unlock.
+	ErrUnlocked = errors.New("lock was unlocked")
+)
+
+// Errors that the servers answer with; the same values as in package gulmerr,
+// which has the others.
+var (
+	// ErrTryFailed: the lock is not free and the request asked not to wait.
+	ErrTryFailed = gulmerr.ErrTryFailed
+	// ErrBusy: the lock has a request under way.
+	ErrBusy = gulmerr.ErrBusy
+	// ErrNotHeld: the lock was unlocked already, or the servers do not know it.
+	ErrNotHeld = gulmerr.ErrNotHeld
+	// ErrInvalid: an argument is out of its range.
+	ErrInvalid = gulmerr.ErrInvalid
+	// ErrInUse: the lockspace still has locks, or is joined already.
+	ErrInUse = gulmerr.ErrInUse
+	// ErrNoLockspace: the lockspace was left.
+	ErrNoLockspace = gulmerr.ErrNoLockspace
+	// ErrLimit: a configured limit is reached.
+	ErrLimit = gulmerr.ErrLimit
+	// ErrNodeExpired: this incarnation was declared dead; stop all I/O at once.
+	ErrNodeExpired = gulmerr.ErrNodeExpired
+	// ErrNotFenced: an earlier incarnation of the node is not fenced yet.
+	ErrNotFenced = gulmerr.ErrNotFenced
+	// ErrStaleIncarnation: another boot of the node is logged in.
+	ErrStaleIncarnation = gulmerr.ErrStaleIncarnation
+	// ErrNoSession: the servers do not know the session.
+	ErrNoSession = gulmerr.ErrNoSession
+	// ErrNoQuorum: no master can be elected at the moment.
+	ErrNoQuorum = gulmerr.ErrNoQuorum
+	// ErrUnavailable: no server could be reached, or none answered in time.
+	ErrUnavailable = gulmerr.ErrUnavailable
+	// ErrUnknownNode: nodes.ccs has no node of that name.
+	ErrUnknownNode = gulmerr.ErrUnknownNode
+	// ErrWrongCluster: the servers belong to another cluster.
+	ErrWrongCluster = gulmerr.ErrWrongCluster
+)

@@ -27,6 +27,13 @@ var cutting = map[string]struct{ back bool }{
 	"cycle":      {back: true},
 }
 
+// onlyAsk lists agents that stop nothing, whatever action they are asked for:
+// they stand before others in a method and may forbid it.
+var onlyAsk = map[string]bool{
+	"fence_heuristics_ping": true,
+	"fence_evacuate":        true,
+}
+
 // maxName bounds agent names and parameter keys, in bytes.
 const maxName = 255
 
@@ -73,7 +80,7 @@ func (m Method) Validate(node string) error {
 		if err := s.validate(node); err != nil {
 			errs = append(errs, fmt.Errorf("%w: step %d, device %q: %w", ErrPlan, i+1, s.Device, err))
 		}
-		if c, ok := cutting[s.Action()]; ok {
+		if c, ok := cutting[s.Action()]; ok && !onlyAsk[path.Base(s.Agent)] {
 			cuts++
 			if c.back {
 				reboots++

@@ -49,6 +49,8 @@ func TestValidate(t *testing.T) {
 		{"other nodename", use("fence_x", "nodename", "n2"), "nodename is not n1"},
 		{"given twice", use("fence_x", "plug", "1", "plug", "2"), "given twice"},
 		{"two names", use("fence_x", "plug", "1", "port", "2"), "two names of one thing"},
+		{"ping first", method("m", Step{Device: "a", Agent: "fence_heuristics_ping"}, Step{Device: "b", Agent: "fence_x"}), ""},
+		{"ping only", use("/usr/sbin/fence_heuristics_ping"), "cuts the node off"},
 		{"verify", use("fence_x", "action", "off", "verify", "no"), ""},
 		{"odd verify", use("fence_x", "verify", "perhaps"), "write auto, yes or no"},
 		{"two reboots", method("m", Step{Device: "a", Agent: "fence_x"}, Step{Device: "b", Agent: "fence_y", Params: p("action", "cycle")}), "write off, off, on, on"},

@@ -146,9 +146,9 @@ func (t *Table) Changed(s Session, seen uint64, events []Event) []Event {
 	return events
 }
 
-// Restore rebuilds a table: SetCounters, then RestoreSpace and Open for all
-// sessions, then RestoreResource, then Finish. The first error of a step is
-// returned by Finish as false.
+// Restore rebuilds a table: SetCounters, then Space for all lockspaces and
+// Session for all sessions, then Resource for all resources, then Finish, which
+// also says whether all of that was possible.
 type Restore struct {
 	table  *Table
 	broken bool
@@ -165,7 +165,7 @@ func (r *Restore) SetCounters(c Counters) {
 // Space adds a lockspace.
 func (r *Restore) Space(s SpaceState) {
 	at, taken := r.table.findSpace(s.Number)
-	if taken || s.Number == 0 {
+	if taken || s.Number == 0 || len(s.Members) == 0 || !slices.IsSorted(s.Members) {
 		r.broken = true
 		return
 	}
@@ -189,6 +189,9 @@ func (r *Restore) Resource(state *ResourceState) {
 	}
 	resource := t.addResource(state.Lockspace, state.Name)
 	for i := range state.Locks {
+		if i > 0 && state.Locks[i].Queue < state.Locks[i-1].Queue {
+			r.broken = true
+		}
 		r.lock(resource, &state.Locks[i])
 	}
 }
@@ -196,7 +199,7 @@ func (r *Restore) Resource(state *ResourceState) {
 func (r *Restore) lock(resource uint32, state *LockState) {
 	t := r.table
 	o := t.owner(state.Session)
-	if o == nil || state.Queue > QueueWaiting || state.Granted >= modes || state.Requested >= modes ||
+	if o == nil || !possible(state) || !t.joined(t.resources.get(resource).lockspace, state.Session) ||
 		t.findLock(state.Session, state.ID) != 0 {
 		r.broken = true
 		return
@@ -214,6 +217,20 @@ func (r *Restore) lock(resource uint32, state *LockState) {
 	}
 }
 
+// possible reports whether a lock can be like that, whatever else there is.
+func possible(l *LockState) bool {
+	switch {
+	case l.ID == 0 || l.Granted >= modes || l.Requested >= modes:
+		return false
+	case l.Queue == QueueGranted:
+		return l.Requested == l.Granted
+	case l.Queue == QueueWaiting:
+		return l.Granted == NL
+	default:
+		return l.Queue == QueueConverting
+	}
+}
+
 // Finish returns the table, and false if what was given is not a possible state.
 func (r *Restore) Finish() (*Table, bool) {
 	t := r.table
@@ -228,5 +245,5 @@ func (r *Restore) Finish() (*Table, bool) {
 		l := t.locks.mut(slot)
 		t.ownLock(t.owner(l.session), slot, l)
 	}
-	return t, !r.broken
+	return t, !r.broken && t.Check() == nil
 }

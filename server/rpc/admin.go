@@ -1,0 +1,177 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"google.golang.org/grpc"
+
+	gulmv1 "lock_gulmd/proto/gulm/v1"
+	"lock_gulmd/proto/gulmerr"
+	"lock_gulmd/server/lock"
+	"lock_gulmd/server/replica"
+	"lock_gulmd/server/state"
+)
+
+const (
+	// maxResources is how many resources one Locks call lists at most.
+	maxResources = 100_000
+	// resourcesPerMessage bounds one message of a Locks call.
+	resourcesPerMessage = 256
+	// contactLimit is for how long a peer that was heard of counts as reachable.
+	contactLimit = 3 * time.Second
+)
+
+// Status returns this server's view of itself and the cluster.
+func (e *Edge) Status(context.Context, *gulmv1.StatusRequest) (*gulmv1.StatusReply, error) {
+	s := e.cfg.Replica.Status()
+	reply := &gulmv1.StatusReply{
+		Cluster: e.cfg.Cluster.Name, Server: e.cfg.Server, Role: roleToWire(e.cfg.Master.Role(s)), Term: s.Term, Master: s.Leader,
+		Quorate: s.Quorate, Quorum: uint32(e.cfg.Cluster.Quorum()), CommitIndex: s.CommitIndex, AppliedIndex: s.AppliedIndex,
+		UptimeMs: time.Since(e.started).Milliseconds(), Version: e.cfg.Version, Durability: e.cfg.Cluster.Lock.Durability,
+	}
+	e.cfg.Machine.View(func(st *state.State) {
+		counts := st.Locks().Counts()
+		reply.Locks, reply.Waiters = uint64(counts.Locks), uint64(counts.Waiting+counts.Converting)
+		reply.Resources, reply.Lockspaces = uint64(counts.Resources), uint64(counts.Lockspaces)
+		reply.Sessions, reply.Digest = uint64(len(st.Members().Sessions())), st.Digest()
+		reply.Servers = e.serverStatus(s, st.ServersLeft())
+	})
+	reply.Nodes = e.nodes()
+	for _, n := range reply.GetNodes() {
+		if n.GetState() == gulmv1.NodeState_NODE_STATE_EXPIRED {
+			reply.PendingFences = append(reply.PendingFences, n.GetFence())
+		}
+	}
+	reply.WaitingFor = waitingFor(s.Quorate, reply.GetNodes(), reply.GetWaiters())
+	return reply, nil
+}
+
+func (e *Edge) serverStatus(s replica.Status, left []string) []*gulmv1.ServerStatus {
+	contacts := map[string]time.Duration{}
+	for _, p := range s.Peers {
+		contacts[p.Name] = p.LastContact
+	}
+	var out []*gulmv1.ServerStatus
+	for _, server := range e.cfg.Cluster.Servers() {
+		x := &gulmv1.ServerStatus{Name: server.Name, Address: server.CoreAddr, LastContactMs: -1}
+		contact, known := contacts[server.Name]
+		switch {
+		case server.Name == e.cfg.Server:
+			contact, known = 0, true
+		case !s.Leading && server.Name == s.Leader:
+			contact = s.LastContact
+		case !s.Leading:
+			known = false
+		}
+		if known && contact >= 0 {
+			x.LastContactMs, x.Reachable = contact.Milliseconds(), contact < contactLimit
+		}
+		for _, name := range left {
+			x.LoggedOut = x.LoggedOut || name == server.Name
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+// Shutdown logs this server out and stops it.
+func (e *Edge) Shutdown(ctx context.Context, req *gulmv1.ShutdownRequest) (*gulmv1.ShutdownReply, error) {
+	e.log.Info("shutdown asked for", "server", e.cfg.Server, "caller", caller(ctx).Name, "force", req.GetForce())
+	if err := e.cfg.Leave(ctx, req.GetForce()); err != nil {
+		return nil, err
+	}
+	return &gulmv1.ShutdownReply{}, nil
+}
+
+// ForceExpire declares a node dead.
+func (e *Edge) ForceExpire(ctx context.Context, req *gulmv1.ForceExpireRequest) (*gulmv1.ForceExpireReply, error) {
+	if req.GetReason() == "" {
+		return nil, gulmerr.New(gulmerr.ErrInvalid, "a reason is required: it goes into the record")
+	}
+	if err := e.cfg.Master.ForceExpire(ctx, req.GetNode(), req.GetReason()); err != nil {
+		return nil, err
+	}
+	return &gulmv1.ForceExpireReply{}, nil
+}
+
+// AcknowledgeFence settles a pending fence on an operator's word.
+func (e *Edge) AcknowledgeFence(ctx context.Context, req *gulmv1.AcknowledgeFenceRequest) (*gulmv1.AcknowledgeFenceReply, error) {
+	operator := req.GetOperator()
+	if name := caller(ctx).Name; name != "" {
+		operator = name
+	}
+	if operator == "" {
+		return nil, gulmerr.New(gulmerr.ErrInvalid, "the operator's name is required: it goes into the record")
+	}
+	if err := e.cfg.Master.Acknowledge(ctx, req.GetNode(), operator); err != nil {
+		return nil, err
+	}
+	return &gulmv1.AcknowledgeFenceReply{}, nil
+}
+
+// Locks streams resources with their holders and waiters, from a copy of the
+// state.
+func (e *Edge) Locks(req *gulmv1.LocksRequest, stream grpc.ServerStreamingServer[gulmv1.LocksReply]) error {
+	w := &lockLister{req: req, stream: stream, names: map[uint32]string{}, nodes: map[lock.Session]string{}, now: time.Now().UnixMilli()}
+	w.left = maxResources
+	if limit := int(req.GetLimit()); limit > 0 {
+		w.left = min(limit, maxResources)
+	}
+	s := e.cfg.Machine.Clone()
+	for _, sp := range s.Locks().Spaces() {
+		w.names[sp.Number] = sp.Name
+	}
+	for _, x := range s.Members().Sessions() {
+		w.nodes[lock.Session(x.Number)] = x.Node
+	}
+	s.Locks().Walk(w.add)
+	w.flush(true)
+	return w.err
+}
+
+type lockLister struct {
+	req    *gulmv1.LocksRequest
+	stream grpc.ServerStreamingServer[gulmv1.LocksReply]
+	names  map[uint32]string
+	nodes  map[lock.Session]string
+	now    int64
+	left   int
+	reply  gulmv1.LocksReply
+	err    error
+}
+
+func (w *lockLister) add(r *lock.ResourceState) bool {
+	contended := r.Locks[len(r.Locks)-1].Queue != lock.QueueGranted
+	space := w.names[r.Lockspace]
+	if w.req.GetLockspace() != "" && w.req.GetLockspace() != space || w.req.GetContended() && !contended ||
+		!bytes.HasPrefix(r.Name, w.req.GetPrefix()) {
+		return true
+	}
+	if w.left == 0 {
+		w.reply.Truncated = true
+		return false
+	}
+	w.left--
+	out := &gulmv1.Resource{Lockspace: space, Name: bytes.Clone(r.Name)}
+	for i := range r.Locks {
+		l := &r.Locks[i]
+		out.Locks = append(out.Locks, &gulmv1.Lock{
+			Node: w.nodes[l.Session], Session: uint64(l.Session), Lock: uint64(l.ID), Queue: gulmv1.Queue(l.Queue),
+			Granted: gulmv1.Mode(l.Granted), Requested: gulmv1.Mode(l.Requested), Token: l.Token,
+			AgeMs: max(0, w.now-l.Stamp), Frozen: l.Frozen,
+		})
+	}
+	w.reply.Resources = append(w.reply.Resources, out)
+	w.flush(false)
+	return w.err == nil
+}
+
+func (w *lockLister) flush(last bool) {
+	if w.err != nil || !last && len(w.reply.Resources) < resourcesPerMessage {
+		return
+	}
+	w.err = w.stream.Send(&gulmv1.LocksReply{Resources: w.reply.Resources, Truncated: w.reply.Truncated})
+	w.reply.Resources = nil
+}

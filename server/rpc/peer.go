@@ -1,0 +1,107 @@
+package rpc
+
+import (
+	"context"
+
+	"lock_gulmd/ccs"
+	gulmv1 "lock_gulmd/proto/gulm/v1"
+	"lock_gulmd/proto/gulmerr"
+	"lock_gulmd/server/member"
+	"lock_gulmd/server/replica"
+	"lock_gulmd/server/state"
+)
+
+// Settings returns what must be equal on all servers.
+func (e *Edge) Settings(context.Context, *gulmv1.SettingsRequest) (*gulmv1.SettingsReply, error) {
+	reply := &gulmv1.SettingsReply{Server: e.cfg.Server, Digest: e.cfg.Cluster.Digest()}
+	for _, s := range e.cfg.Cluster.Settings() {
+		reply.Settings = append(reply.Settings, &gulmv1.Setting{Key: s.Key, Value: s.Value})
+	}
+	return reply, nil
+}
+
+// SettingsFromWire returns a peer's settings.
+func SettingsFromWire(reply *gulmv1.SettingsReply) []ccs.Setting {
+	var out []ccs.Setting
+	for _, s := range reply.GetSettings() {
+		out = append(out, ccs.Setting{Key: s.GetKey(), Value: s.GetValue()})
+	}
+	return out
+}
+
+// Enter notes that a server has started.
+func (e *Edge) Enter(ctx context.Context, req *gulmv1.EnterRequest) (*gulmv1.EnterReply, error) {
+	if err := e.checkServer(ctx, req.GetServer()); err != nil {
+		return nil, err
+	}
+	if req.GetDigest() != e.cfg.Cluster.Digest() {
+		return nil, gulmerr.New(gulmerr.ErrBadConfig, "configuration of server %s differs from that of %s", req.GetServer(), e.cfg.Server)
+	}
+	if _, err := e.cfg.Master.Do(ctx, state.ServerEntered{Server: req.GetServer()}); err != nil {
+		return nil, err
+	}
+	e.log.Info("server entered", "server", req.GetServer())
+	return &gulmv1.EnterReply{}, nil
+}
+
+// Leave notes that a server logs out, unless the cluster could not go on without
+// it.
+func (e *Edge) Leave(ctx context.Context, req *gulmv1.LeaveRequest) (*gulmv1.LeaveReply, error) {
+	if err := e.checkServer(ctx, req.GetServer()); err != nil {
+		return nil, err
+	}
+	if err := e.LetGo(ctx, req.GetServer(), req.GetForce()); err != nil {
+		return nil, err
+	}
+	return &gulmv1.LeaveReply{}, nil
+}
+
+func (e *Edge) checkServer(ctx context.Context, name string) error {
+	if !e.cfg.Cluster.IsServer(name) {
+		return gulmerr.New(gulmerr.ErrUnknownNode, "%q is no lock server of cluster %q", clip(name), e.cfg.Cluster.Name)
+	}
+	return mayBe(ctx, name)
+}
+
+// LetGo commits, on the master, that a server logs out cleanly. Errors:
+// ErrLastQuorum if nodes are logged in that would be left without quorum, unless
+// force; ErrNotMaster and the other errors of Do.
+func (e *Edge) LetGo(ctx context.Context, server string, force bool) error {
+	if !e.cfg.Master.Serving() {
+		return e.notMaster()
+	}
+	if !force && e.remaining(server) < e.cfg.Cluster.Quorum() && e.nodesLoggedIn() {
+		return gulmerr.New(gulmerr.ErrLastQuorum,
+			"without %s the lock servers have no quorum and nodes are logged in: unmount there first, or use --force", server)
+	}
+	_, err := e.cfg.Master.Do(ctx, state.ServerLeft{Server: server})
+	if err == nil {
+		e.log.Info("server logged out", "server", server)
+	}
+	return err
+}
+
+// remaining counts the servers that this master can reach, without one.
+func (e *Edge) remaining(without string) int {
+	n := 0
+	for _, p := range e.cfg.Replica.Status().Peers {
+		if p.Name != without && reachable(p) {
+			n++
+		}
+	}
+	return n
+}
+
+func reachable(p replica.PeerStatus) bool {
+	return p.Self || p.LastContact >= 0 && p.LastContact < contactLimit
+}
+
+func (e *Edge) nodesLoggedIn() bool {
+	any := false
+	e.cfg.Machine.View(func(s *state.State) {
+		for _, n := range s.Members().Nodes() {
+			any = any || n.State == member.LoggedIn
+		}
+	})
+	return any
+}

@@ -109,6 +109,18 @@ func (w *wire) heal() {
 	clear(w.cut)
 }
 
+// rejoin heals both ways between two servers.
+func (w *wire) rejoin(a, b string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, k := range [][2]string{{a, b}, {b, a}} {
+		if c := w.cut[k]; c != nil {
+			close(c)
+			delete(w.cut, k)
+		}
+	}
+}
+
 // isolate cuts name from all others, both ways.
 func (w *wire) isolate(name string, others ...string) {
 	for _, o := range others {
@@ -357,11 +369,14 @@ func (c *cluster) close() {
 }
 
 // leader waits until exactly one live server leads and another confirms it.
-func (c *cluster) leader() *member {
+func (c *cluster) leader() *member { return c.leaderBut(nil) }
+
+// leaderBut is leader with one server left out.
+func (c *cluster) leaderBut(not *member) *member {
 	c.t.Helper()
 	for range 6000 {
 		for _, m := range c.members {
-			if m.r == nil || !m.r.Status().Leading {
+			if m == not || m.r == nil || !m.r.Status().Leading {
 				continue
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

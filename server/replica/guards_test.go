@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/hashicorp/raft"
 )
@@ -270,38 +272,54 @@ func TestGuardUnit(t *testing.T) {
 	})
 }
 
-// stuckTransfer is the recipe of raft issue 696: two hand-overs in one term to a
-// server that cannot be reached, step-down, re-election.
-func stuckTransfer(t *testing.T, c *cluster, transfer func(m, to *member) error) (stuck bool) {
-	m := c.leader()
+// stuckTransfer follows raft issue 696: two hand-overs in one term to a server
+// that cannot be reached, step-down, re-election. It reports whether the leader
+// that comes out of it refuses commands.
+func stuckTransfer(t *testing.T, c *cluster, transfer func(m, to *member) error) (m *member, stuck bool, unstick func()) {
+	m = c.leader()
 	b, other := c.others(m)[0], c.others(m)[1]
+	unstick = drainTransfers(m, b)
 	c.wire.isolate(b.name, m.name)
 	time.Sleep(100 * time.Millisecond)
 	for i := range 5 {
 		c.propose(m, fmt.Sprint("c", i))
 	}
 	_ = transfer(m, b)
+	time.Sleep(10 * time.Millisecond) // raft answers before it has tidied up
 	_ = transfer(m, b)
 	time.Sleep(100 * time.Millisecond)
 	c.wire.isolate(other.name, m.name)
 	time.Sleep(20 * time.Second)
-	c.wire.heal()
-	time.Sleep(20 * time.Second)
+	c.wire.rejoin(other.name, m.name) // b stays out of reach
 	for range 20 {
-		n := c.leader0()
-		if n == m {
-			break
-		}
-		if n != nil {
-			_ = n.r.raft.LeadershipTransferToServer(raft.ServerID(m.name), raft.ServerAddress(m.name)).Error()
-		}
 		time.Sleep(5 * time.Second)
+		switch n := c.leader0(); n {
+		case m:
+			err := m.r.raft.Apply(seal([]byte("x")), 0).Error()
+			return m, errors.Is(err, raft.ErrLeadershipTransferInProgress), unstick
+		case b:
+			_ = rawTransfer(b, other)
+		case other:
+			_ = rawTransfer(other, m)
+		}
 	}
-	if c.leader0() != m {
-		t.Fatal("the first leader was not elected again")
+	t.Fatal("the first leader was not elected again")
+	return nil, false, nil
+}
+
+// drainTransfers reaches into raft for the channel on which a stuck hand-over
+// waits; outside a test only the end of the process frees it.
+func drainTransfers(m, to *member) func() {
+	synctest.Wait()
+	repl := reflect.ValueOf(m.r.raft).Elem().FieldByName("leaderState").FieldByName("replState").MapIndex(reflect.ValueOf(raft.ServerID(to.name)))
+	field := repl.Elem().FieldByName("triggerDeferErrorCh")
+	ch := reflect.NewAt(field.Type(), unsafe.Pointer(field.UnsafeAddr())).Elem()
+	return func() {
+		for ok := true; ok; {
+			synctest.Wait()
+			_, ok = ch.TryRecv()
+		}
 	}
-	err := m.r.raft.Apply(seal([]byte("x")), 0).Error()
-	return errors.Is(err, raft.ErrLeadershipTransferInProgress)
 }
 
 // leader0 returns who leads now, or nil; unlike leader it writes nothing.
@@ -322,7 +340,7 @@ func rawTransfer(m, to *member) error {
 
 func TestGuardStuckTransfer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 3, nil)
+		c := newCluster(t, 3, longRPC)
 		defer c.close()
 		guarded := func(m, _ *member) error {
 			// The target is chosen by the guard: never the one that is cut off.
@@ -337,7 +355,7 @@ func TestGuardStuckTransfer(t *testing.T) {
 			}
 			return err
 		}
-		if stuckTransfer(t, c, guarded) {
+		if _, stuck, _ := stuckTransfer(t, c, guarded); stuck {
 			t.Error("stuck in spite of the guard")
 		}
 	})
@@ -345,33 +363,42 @@ func TestGuardStuckTransfer(t *testing.T) {
 
 func TestGuardStuckTransferWatchdog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 3, nil)
+		c := newCluster(t, 3, longRPC)
 		defer c.close()
-		if !stuckTransfer(t, c, rawTransfer) {
+		m, stuck, unstick := stuckTransfer(t, c, rawTransfer)
+		defer unstick()
+		if !stuck {
 			t.Fatal("the fault did not show without the guard: has raft been mended, or does this test no longer provoke it?")
 		}
-		m := c.leader0()
-		for range 100 {
-			f, err := m.r.Propose([]byte("x"))
-			if err != nil {
-				break
-			}
-			if _, _, err := f.Wait(context.Background()); err == nil {
-				t.Fatal("a stuck leader took a command")
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
-		select {
-		case err := <-m.fatal:
-			if !strings.Contains(err.Error(), "hand-over") {
-				t.Errorf("Fatal was told %v", err)
-			}
-		default:
-			t.Error("the watchdog did not bark")
-		}
-		c.stop(m.name)
-		c.propose(c.leader(), "y")
+		watchdogBarks(t, c, m)
 	})
+}
+
+// longRPC keeps a request to a server out of reach waiting, as a raft without
+// the race that may end the fault by luck would.
+func longRPC(cfg *Config) { cfg.RPCTimeout = time.Hour }
+
+func watchdogBarks(t *testing.T, c *cluster, m *member) {
+	for range 100 {
+		f, err := m.r.Propose([]byte("x"))
+		if err != nil {
+			break
+		}
+		if _, _, err := f.Wait(context.Background()); err == nil {
+			t.Fatal("a stuck leader took a command")
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	select {
+	case err := <-m.fatal:
+		if !strings.Contains(err.Error(), "hand-over") {
+			t.Errorf("Fatal was told %v", err)
+		}
+	default:
+		t.Error("the watchdog did not bark")
+	}
+	c.wire.heal()
+	c.propose(c.leaderBut(m), "y")
 }
 
 func TestTransferOncePerTerm(t *testing.T) {

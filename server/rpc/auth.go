@@ -164,3 +164,20 @@ type authorized struct {
 
 // Context returns the stream's context with the caller's identity.
 func (a *authorized) Context() context.Context { return a.ctx }
+
+// VerifyChain checks that the other end's certificate comes from one of the
+// cluster's CAs and is valid now. Its host names do not matter: identity is in
+// the URI.
+func VerifyChain(state tls.ConnectionState, roots *x509.CertPool) error {
+	if len(state.PeerCertificates) == 0 {
+		return fmt.Errorf("no certificate was shown")
+	}
+	between := x509.NewCertPool()
+	for _, c := range state.PeerCertificates[1:] {
+		between.AddCert(c)
+	}
+	_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+	})
+	return err
+}

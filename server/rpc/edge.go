@@ -37,6 +37,7 @@ const (
 	keepaliveTime     = 10 * time.Second
 	keepaliveTimeout  = 5 * time.Second
 	keepaliveMinTime  = 5 * time.Second
+	closeTime         = time.Second
 	itemsPerMessage   = 4096
 	requestsPerStream = 4096 // of one message
 )
@@ -123,11 +124,16 @@ func (e *Edge) SetServing(master bool) {
 	e.health.SetServingStatus(gulmv1.LockService_ServiceDesc.ServiceName, s)
 }
 
-// Close ends all calls and waits for them.
+// Close ends all streams, gives calls that are being answered closeTime, and
+// waits for everything.
 func (e *Edge) Close() {
 	e.health.Shutdown()
 	e.cfg.Hub.CloseAll(gulmerr.ErrShuttingDown)
-	e.server.Stop()
+	var graceful sync.WaitGroup
+	graceful.Go(e.server.GracefulStop)
+	timer := time.AfterFunc(closeTime, e.server.Stop)
+	graceful.Wait()
+	timer.Stop()
 	e.readers.Wait()
 }
 

@@ -207,3 +207,33 @@ func TestLaw_digestSees(t *testing.T) {
 		}
 	}
 }
+
+// TestLaw_digestSeesEveryField changes each field of a lock that is part of the
+// state, and each that is not.
+func TestLaw_digestSeesEveryField(t *testing.T) {
+	for _, c := range []struct {
+		field string
+		part  bool
+		set   func(l *lockRecord)
+	}{
+		{"id", true, func(l *lockRecord) { l.id++ }},
+		{"session", true, func(l *lockRecord) { l.session++ }},
+		{"token", true, func(l *lockRecord) { l.token++ }},
+		{"order", true, func(l *lockRecord) { l.order++ }},
+		{"changed", true, func(l *lockRecord) { l.changed++ }},
+		{"flags", true, func(l *lockRecord) { l.flags ^= NoCallbacks }},
+		{"granted", true, func(l *lockRecord) { l.granted++ }},
+		{"requested", true, func(l *lockRecord) { l.requested++ }},
+		{"queue", true, func(l *lockRecord) { l.queue++ }},
+		{"blocking", true, func(l *lockRecord) { l.blocking ^= 1 << EX }},
+		{"stamp", false, func(l *lockRecord) { l.stamp++ }},
+	} {
+		table := opened(t, 2)
+		lockIn(table, 1, PR)
+		before := table.Digest()
+		c.set(table.locks.mut(table.owners[0].head))
+		if changed := table.Digest() != before; changed != c.part {
+			t.Errorf("%s: digest changed is %v, want %v", c.field, changed, c.part)
+		}
+	}
+}

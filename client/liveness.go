@@ -26,8 +26,9 @@ import (
 // The bound min(R/2, E/3) keeps lost after jeopardy for an E as short as R.
 // A beat goes every min(2R/3, E/4), and a stream that leaves beats unanswered
 // for another E/4 is given up, so that there is a try elsewhere before jeopardy.
+// So is a new stream that is not attached after E/4.
 type deadlines struct {
-	beat, patience, jeopardy, lost time.Duration
+	beat, attach, patience, jeopardy, lost time.Duration
 }
 
 // deadlinesOf derives the deadlines, or refuses what no deadline can be made of.
@@ -41,6 +42,7 @@ func deadlinesOf(login *gulmv1.LoginReply) (deadlines, error) {
 	beat := min(2*r/3, e/4)
 	return deadlines{
 		beat:     beat,
+		attach:   e / 4,
 		patience: beat + e/4,
 		jeopardy: e / 2,
 		lost:     e - max(e/6, min(r/2, e/3)),

@@ -92,6 +92,9 @@ func (l *locator) find(ctx context.Context, avoid string) (string, error) {
 		said = append(said, p.addr+": "+roleName(p.reply.GetRole()))
 		if named := l.named(p); named != "" {
 			votes[named]++
+			if named != avoid && votes[named] > len(servers)/2 {
+				return named, nil // without waiting for the last, which may hang
+			}
 		}
 	}
 	if addr := elect(votes, avoid); addr != "" {

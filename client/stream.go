@@ -64,7 +64,7 @@ func (n *Node) serve(ctx context.Context, addr string) (good bool, err error) {
 	defer conn.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	watch := time.AfterFunc(n.live.patience, func() { cancel(errSilent) })
+	watch := time.AfterFunc(n.live.attach, func() { cancel(errSilent) })
 	defer watch.Stop()
 
 	s := &stream{node: n, addr: addr, watch: watch}

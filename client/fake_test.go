@@ -1,0 +1,714 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/test/bufconn"
+
+	gulmv1 "lock_gulmd/proto/gulm/v1"
+	"lock_gulmd/proto/gulmerr"
+)
+
+// fakeCluster is an honest little set of lock servers in memory: one state that
+// all of them see, and one of them master. Its queues are strictly first come,
+// first served.
+type fakeCluster struct {
+	tb testing.TB
+
+	mu       sync.Mutex
+	servers  map[string]*fakeServer
+	master   string // address
+	rate     time.Duration
+	expiry   time.Duration
+	inFlight uint32
+	index    uint64
+	token    uint64
+	spaces   map[string]uint32
+	sessions map[uint64]*fakeSession
+	queues   map[string]*fakeQueue
+	faults   faults
+
+	messages, requests int // that came, with at least one request
+	largest            int // requests in one message
+	applied            map[string]int
+}
+
+// faults are what goes wrong, guarded by the cluster's lock.
+type faults struct {
+	login       error                                 // refuses logins
+	loginLost   bool                                  // logs in but does not answer
+	attach      error                                 // refuses streams
+	mute        bool                                  // no beat is acknowledged
+	cutAfter    func(*gulmv1.Request) bool            // the stream ends after this request is applied, without the replies
+	holdReplies bool                                  // replies and events stay in the outbox
+	locate      func(addr string) *gulmv1.LocateReply // another answer
+	logouts     int                                   // how many logouts came
+}
+
+// fakeServer is one server of the cluster.
+type fakeServer struct {
+	gulmv1.UnimplementedCoreServiceServer
+	gulmv1.UnimplementedLockServiceServer
+	cluster *fakeCluster
+	addr    string
+	lis     *bufconn.Listener
+	grpc    *grpc.Server
+	hang    bool // connections are neither made nor refused
+}
+
+type fakeSession struct {
+	number  uint64
+	loginID string
+	node    string
+	over    error
+	applied uint64
+	seen    uint64 // confirmed
+	replies map[uint64]*gulmv1.Reply
+	locks   map[uint64]*fakeLock
+	spaces  map[uint32]bool
+	stream  *fakeStream
+	beat    time.Time // receipt of the newest
+}
+
+type fakeLock struct {
+	session       *fakeSession
+	number        uint64
+	key           string
+	held, granted bool
+	mode, want    Mode
+	token         uint64
+	changed       uint64
+	blocking      Mode
+	blocked       bool
+	quiet         bool
+}
+
+// fakeQueue is one resource.
+type fakeQueue struct {
+	granted, converting, waiting []*fakeLock
+}
+
+// fakeStream is the outbox of one stream.
+type fakeStream struct {
+	out  gulmv1.SessionReply
+	err  error
+	full bool // there is something to send
+	wake chan struct{}
+}
+
+// compatible is the table of the six modes.
+var compatible = [6][6]bool{
+	NL: {true, true, true, true, true, true},
+	CR: {true, true, true, true, true, false},
+	CW: {true, true, true, false, false, false},
+	PR: {true, true, false, true, false, false},
+	PW: {true, true, false, false, false, false},
+	EX: {true, false, false, false, false, false},
+}
+
+const fakeClusterName = "alpha"
+
+// newFake starts so many servers; the first is master. The servers stop when
+// the test ends.
+func newFake(tb testing.TB, servers int) *fakeCluster {
+	c := &fakeCluster{
+		tb: tb, servers: map[string]*fakeServer{}, rate: 2 * time.Second, expiry: 6 * time.Second, inFlight: 1024,
+		spaces: map[string]uint32{}, sessions: map[uint64]*fakeSession{}, queues: map[string]*fakeQueue{}, applied: map[string]int{},
+	}
+	for i := range servers {
+		c.start(fmt.Sprintf("127.0.0.%d:40040", i+1))
+	}
+	c.master = c.addr(0)
+	tb.Cleanup(func() {
+		for _, addr := range c.addrs() {
+			c.stop(addr)
+		}
+	})
+	return c
+}
+
+func (c *fakeCluster) addr(i int) string { return fmt.Sprintf("127.0.0.%d:40040", i+1) }
+
+func (c *fakeCluster) addrs() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []string
+	for addr := range c.servers {
+		all = append(all, addr)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// start starts a server.
+func (c *fakeCluster) start(addr string) {
+	s := &fakeServer{cluster: c, addr: addr, lis: bufconn.Listen(1 << 20)}
+	s.grpc = grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}))
+	gulmv1.RegisterCoreServiceServer(s.grpc, s)
+	gulmv1.RegisterLockServiceServer(s.grpc, s)
+	c.mu.Lock()
+	c.servers[addr] = s
+	c.mu.Unlock()
+	go func() { _ = s.grpc.Serve(s.lis) }()
+}
+
+// stop kills a server: its connections break.
+func (c *fakeCluster) stop(addr string) {
+	c.mu.Lock()
+	s := c.servers[addr]
+	delete(c.servers, addr)
+	c.mu.Unlock()
+	if s == nil {
+		return
+	}
+	s.grpc.Stop()
+	_ = s.lis.Close()
+}
+
+// dial is the Dialer of clients.
+func (c *fakeCluster) dial(ctx context.Context, addr string) (net.Conn, error) {
+	c.mu.Lock()
+	s := c.servers[addr]
+	hang := s != nil && s.hang
+	c.mu.Unlock()
+	switch {
+	case s == nil:
+		return nil, errors.New("connection refused")
+	case hang:
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return s.lis.DialContext(ctx)
+}
+
+func (c *fakeCluster) config(node string) Config {
+	return Config{Cluster: fakeClusterName, Node: node, Servers: c.addrs(), BootID: "boot-" + node, Dialer: c.dial}
+}
+
+// with changes the faults.
+func (c *fakeCluster) with(change func(*faults)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change(&c.faults)
+	for _, s := range c.sessions {
+		if s.stream != nil {
+			s.stream.signal()
+		}
+	}
+}
+
+// elect makes another server master; the streams of the old one end.
+func (c *fakeCluster) elect(addr string) {
+	c.mu.Lock()
+	c.master = addr
+	c.mu.Unlock()
+	c.cut(c.notMaster())
+}
+
+func (c *fakeCluster) notMaster() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.master == "" {
+		return gulmerr.NotMaster("", "")
+	}
+	return gulmerr.NotMaster("lk"+c.master, c.master)
+}
+
+// cut ends all streams with err.
+func (c *fakeCluster) cut(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.sessions {
+		s.end(err)
+	}
+}
+
+// expireNode declares a node dead.
+func (c *fakeCluster) expireNode(node string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.sessions {
+		if s.node == node && s.over == nil {
+			s.over = gulmerr.ErrNodeExpired
+			s.end(s.over)
+		}
+	}
+}
+
+func (s *fakeSession) end(err error) {
+	if s.stream != nil {
+		s.stream.err = err
+		s.stream.signal()
+		s.stream = nil
+	}
+}
+
+func (st *fakeStream) signal() {
+	select {
+	case st.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (s *fakeServer) check() error {
+	s.cluster.mu.Lock()
+	master := s.cluster.master == s.addr
+	s.cluster.mu.Unlock()
+	if !master {
+		return gulmerr.ToStatus(s.cluster.notMaster())
+	}
+	return nil
+}
+
+// Locate answers for every role.
+func (s *fakeServer) Locate(context.Context, *gulmv1.LocateRequest) (*gulmv1.LocateReply, error) {
+	c := s.cluster
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.faults.locate != nil {
+		if reply := c.faults.locate(s.addr); reply != nil {
+			return reply, nil
+		}
+	}
+	reply := &gulmv1.LocateReply{Cluster: fakeClusterName, Server: "lk" + s.addr, Role: gulmv1.ServerRole_SERVER_ROLE_PENDING}
+	if c.master != "" {
+		reply.Role = gulmv1.ServerRole_SERVER_ROLE_STANDBY
+		reply.Master = &gulmv1.ServerAddress{Name: "lk" + c.master, Address: c.master}
+	}
+	if c.master == s.addr {
+		reply.Role = gulmv1.ServerRole_SERVER_ROLE_MASTER
+	}
+	return reply, nil
+}
+
+// Login makes a session, once for each login id.
+func (s *fakeServer) Login(ctx context.Context, req *gulmv1.LoginRequest) (*gulmv1.LoginReply, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	c := s.cluster
+	c.mu.Lock()
+	if err := c.faults.login; err != nil {
+		c.mu.Unlock()
+		return nil, gulmerr.ToStatus(err)
+	}
+	var session *fakeSession
+	for _, old := range c.sessions {
+		if old.loginID == string(req.GetLoginId()) {
+			session = old
+		}
+	}
+	if session == nil {
+		session = &fakeSession{
+			number: uint64(len(c.sessions) + 1), loginID: string(req.GetLoginId()), node: req.GetNode(),
+			replies: map[uint64]*gulmv1.Reply{}, locks: map[uint64]*fakeLock{}, spaces: map[uint32]bool{},
+		}
+		c.sessions[session.number] = session
+	}
+	reply := &gulmv1.LoginReply{
+		Session: session.number, Incarnation: session.number, HeartbeatRateMs: c.rate.Milliseconds(),
+		ExpiryMs: c.expiry.Milliseconds(), MaxInFlight: c.inFlight,
+	}
+	for addr := range c.servers {
+		reply.Servers = append(reply.Servers, &gulmv1.ServerAddress{Name: "lk" + addr, Address: addr})
+	}
+	lost := c.faults.loginLost
+	c.mu.Unlock()
+	if lost {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return reply, nil
+}
+
+// Logout ends a session and drops what it holds.
+func (s *fakeServer) Logout(_ context.Context, req *gulmv1.LogoutRequest) (*gulmv1.LogoutReply, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	c := s.cluster
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.faults.logouts++
+	session := c.sessions[req.GetSession()]
+	if session == nil || session.over != nil {
+		return &gulmv1.LogoutReply{}, nil
+	}
+	session.over = gulmerr.ErrNoSession
+	session.end(session.over)
+	for _, l := range session.locks {
+		c.drop(l)
+	}
+	return &gulmv1.LogoutReply{}, nil
+}
+
+// Session serves one stream.
+func (s *fakeServer) Session(stream grpc.BidiStreamingServer[gulmv1.SessionRequest, gulmv1.SessionReply]) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	if err := s.check(); err != nil {
+		return err
+	}
+	session, out, err := s.cluster.attach(first.GetAttach())
+	if err != nil {
+		return gulmerr.ToStatus(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			msg, err := stream.Recv()
+			if err != nil || !s.cluster.receive(session, out, msg) {
+				return
+			}
+		}
+	}()
+	defer s.cluster.detach(session, out)
+	for {
+		s.cluster.mu.Lock()
+		var send *gulmv1.SessionReply
+		err := out.err
+		if out.full && !s.cluster.faults.holdReplies && err == nil {
+			send = &gulmv1.SessionReply{
+				Replies: out.out.Replies, Events: out.out.Events, Index: s.cluster.index, Beat: out.out.Beat, Attached: out.out.Attached,
+			}
+			out.out.Reset()
+			out.full = false
+		}
+		s.cluster.mu.Unlock()
+		if err != nil {
+			return gulmerr.ToStatus(err)
+		}
+		if send != nil {
+			if err := stream.Send(send); err != nil {
+				return err
+			}
+			continue
+		}
+		select {
+		case <-out.wake:
+		case <-ended:
+			s.cluster.mu.Lock()
+			err := out.err
+			s.cluster.mu.Unlock()
+			return gulmerr.ToStatus(err)
+		case <-stream.Context().Done():
+			return nil
+		}
+	}
+}
+
+func (c *fakeCluster) attach(a *gulmv1.Attach) (*fakeSession, *fakeStream, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.faults.attach != nil {
+		return nil, nil, c.faults.attach
+	}
+	session := c.sessions[a.GetSession()]
+	switch {
+	case session == nil || session.loginID != string(a.GetLoginId()):
+		return nil, nil, gulmerr.ErrNoSession
+	case session.over != nil:
+		return nil, nil, session.over
+	}
+	session.end(gulmerr.ErrSessionTaken)
+	out := &fakeStream{wake: make(chan struct{}, 1), full: true}
+	out.out.Attached = &gulmv1.Attached{Applied: session.applied}
+	session.confirm(a.GetConfirmed())
+	for _, l := range session.locks {
+		if l.changed <= a.GetSeenIndex() {
+			continue
+		}
+		if l.held && l.mode == l.want {
+			out.out.Events = append(out.out.Events, l.event(gulmv1.EventKind_EVENT_KIND_GRANTED, l.mode))
+		}
+		if l.blocked {
+			out.out.Events = append(out.out.Events, l.event(gulmv1.EventKind_EVENT_KIND_BLOCKING, l.blocking))
+		}
+	}
+	session.stream = out
+	out.signal()
+	return session, out, nil
+}
+
+func (c *fakeCluster) detach(session *fakeSession, out *fakeStream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if session.stream == out {
+		session.stream = nil
+	}
+}
+
+func (s *fakeSession) confirm(seq uint64) {
+	for ; s.seen < min(seq, s.applied); s.seen++ {
+		delete(s.replies, s.seen+1)
+	}
+}
+
+// receive applies one message. It returns false if the stream has ended.
+func (c *fakeCluster) receive(session *fakeSession, out *fakeStream, msg *gulmv1.SessionRequest) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if session.stream != out {
+		return false
+	}
+	if msg.GetBeat() != 0 && !c.faults.mute {
+		session.beat = time.Now()
+		out.out.Beat = msg.GetBeat()
+		out.full = true
+		out.signal()
+	}
+	session.confirm(msg.GetConfirmed())
+	if n := len(msg.GetRequests()); n > 0 {
+		c.messages++
+		c.requests += n
+		c.largest = max(c.largest, n)
+		c.index++
+	}
+	for _, req := range msg.GetRequests() {
+		reply := c.once(session, req)
+		if session.stream != out {
+			return false
+		}
+		out.out.Replies = append(out.out.Replies, reply)
+		out.full = true
+		if cut := c.faults.cutAfter; cut != nil && cut(req) {
+			session.end(gulmerr.ErrUnavailable)
+			return false
+		}
+	}
+	out.signal()
+	return true
+}
+
+// once applies a request unless that was done.
+func (c *fakeCluster) once(session *fakeSession, req *gulmv1.Request) *gulmv1.Reply {
+	seq := req.GetSeq()
+	switch {
+	case seq <= session.seen:
+		c.tb.Errorf("session %d sent request %d again after it confirmed %d", session.number, seq, session.seen)
+		return &gulmv1.Reply{Seq: seq, Reason: "INVALID"}
+	case seq <= session.applied:
+		return session.replies[seq]
+	case seq != session.applied+1:
+		c.tb.Errorf("session %d sent request %d after %d", session.number, seq, session.applied)
+		return &gulmv1.Reply{Seq: seq, Reason: reasonOutOfOrder}
+	case uint32(len(session.replies)) >= c.inFlight:
+		c.tb.Errorf("session %d has %d unconfirmed requests", session.number, len(session.replies)+1)
+	}
+	reply := c.apply(session, req)
+	reply.Seq = seq
+	session.applied = seq
+	session.replies[seq] = reply
+	return reply
+}
+
+func refused(err error) *gulmv1.Reply {
+	row, _ := gulmerr.Lookup(err)
+	return &gulmv1.Reply{Reason: row.Reason}
+}
+
+func (c *fakeCluster) apply(s *fakeSession, req *gulmv1.Request) *gulmv1.Reply {
+	c.applied[req.GetOp().String()]++
+	switch req.GetOp() {
+	case gulmv1.Op_OP_JOIN:
+		number, ok := c.spaces[string(req.GetName())]
+		if !ok {
+			number = uint32(len(c.spaces) + 1)
+			c.spaces[string(req.GetName())] = number
+		}
+		s.spaces[number] = true
+		return &gulmv1.Reply{Outcome: gulmv1.Outcome_OUTCOME_JOINED, Number: number}
+	case gulmv1.Op_OP_LEAVE:
+		prefix := fmt.Sprintf("%d/", req.GetLockspace())
+		for _, l := range s.locks {
+			if l.key[:len(prefix)] == prefix {
+				return refused(ErrInUse)
+			}
+		}
+		if !s.spaces[req.GetLockspace()] {
+			return refused(ErrNoLockspace)
+		}
+		delete(s.spaces, req.GetLockspace())
+		return &gulmv1.Reply{Outcome: gulmv1.Outcome_OUTCOME_LEFT}
+	case gulmv1.Op_OP_LOCK:
+		return c.lock(s, req)
+	}
+	l := s.locks[req.GetLock()]
+	if l == nil {
+		return refused(ErrNotHeld)
+	}
+	switch req.GetOp() {
+	case gulmv1.Op_OP_CONVERT:
+		return c.convert(l, req)
+	case gulmv1.Op_OP_CANCEL:
+		return c.cancel(l)
+	}
+	c.drop(l)
+	return &gulmv1.Reply{Outcome: gulmv1.Outcome_OUTCOME_UNLOCKED}
+}
+
+func (c *fakeCluster) queue(key string) *fakeQueue {
+	if c.queues[key] == nil {
+		c.queues[key] = &fakeQueue{}
+	}
+	return c.queues[key]
+}
+
+func (c *fakeCluster) lock(s *fakeSession, req *gulmv1.Request) *gulmv1.Reply {
+	if !s.spaces[req.GetLockspace()] {
+		return refused(ErrNoLockspace)
+	}
+	if s.locks[req.GetLock()] != nil {
+		c.tb.Errorf("lock number %d was used twice", req.GetLock())
+	}
+	l := &fakeLock{
+		session: s, number: req.GetLock(), key: fmt.Sprintf("%d/%s", req.GetLockspace(), req.GetName()), want: Mode(req.GetMode()),
+		quiet: req.GetFlags()&uint32(NoBlocking) != 0,
+	}
+	q := c.queue(l.key)
+	if len(q.converting)+len(q.waiting) == 0 && q.free(l) {
+		s.locks[l.number] = l
+		return c.grant(q, l)
+	}
+	if req.GetFlags()&uint32(noQueue) != 0 {
+		if req.GetFlags()&uint32(NotifyHolders) != 0 {
+			c.ask(q, l)
+		}
+		return refused(ErrTryFailed)
+	}
+	s.locks[l.number] = l
+	q.waiting = append(q.waiting, l)
+	c.ask(q, l)
+	return &gulmv1.Reply{Outcome: gulmv1.Outcome_OUTCOME_QUEUED}
+}
+
+func (c *fakeCluster) convert(l *fakeLock, req *gulmv1.Request) *gulmv1.Reply {
+	q := c.queue(l.key)
+	if !l.held || l.want != l.mode {
+		return refused(ErrBusy)
+	}
+	l.want = Mode(req.GetMode())
+	if q.free(l) {
+		q.granted = without(q.granted, l)
+		reply := c.grant(q, l)
+		c.serve(q)
+		return reply
+	}
+	if req.GetFlags()&uint32(noQueue) != 0 {
+		l.want = l.mode
+		return refused(ErrTryFailed)
+	}
+	q.converting = append(q.converting, l)
+	c.ask(q, l)
+	return &gulmv1.Reply{Outcome: gulmv1.Outcome_OUTCOME_QUEUED}
+}
+
+func (c *fakeCluster) cancel(l *fakeLock) *gulmv1.Reply {
+	q := c.queue(l.key)
+	switch {
+	case !l.held:
+		c.drop(l)
+		return &gulmv1.Reply{Outcome: gulmv1.Outcome_OUTCOME_CANCELLED}
+	case l.want == l.mode:
+		return &gulmv1.Reply{Outcome: gulmv1.Outcome_OUTCOME_GRANTED, Mode: gulmv1.Mode(l.mode), Token: l.token}
+	}
+	l.want = l.mode
+	q.converting = without(q.converting, l)
+	c.serve(q)
+	return &gulmv1.Reply{Outcome: gulmv1.Outcome_OUTCOME_CANCELLED, Mode: gulmv1.Mode(l.mode)}
+}
+
+// drop removes a lock and grants what that allows.
+func (c *fakeCluster) drop(l *fakeLock) {
+	q := c.queue(l.key)
+	q.granted, q.converting, q.waiting = without(q.granted, l), without(q.converting, l), without(q.waiting, l)
+	delete(l.session.locks, l.number)
+	c.serve(q)
+}
+
+func without(list []*fakeLock, l *fakeLock) []*fakeLock {
+	return slices.DeleteFunc(list, func(o *fakeLock) bool { return o == l })
+}
+
+// free says whether no other holder is in the way of l.
+func (q *fakeQueue) free(l *fakeLock) bool {
+	for _, o := range q.granted {
+		if o != l && !compatible[o.mode][l.want] {
+			return false
+		}
+	}
+	return true
+}
+
+// grant puts l among the holders; a converting lock stays there all the time.
+func (c *fakeCluster) grant(q *fakeQueue, l *fakeLock) *gulmv1.Reply {
+	c.token++
+	l.mode, l.held, l.token, l.changed, l.blocked, l.blocking = l.want, true, c.token, c.index, false, NL
+	if !slices.Contains(q.granted, l) {
+		q.granted = append(q.granted, l)
+	}
+	return &gulmv1.Reply{Outcome: gulmv1.Outcome_OUTCOME_GRANTED, Mode: gulmv1.Mode(l.mode), Token: l.token}
+}
+
+// serve grants from the heads of the queues.
+func (c *fakeCluster) serve(q *fakeQueue) {
+	for {
+		list := &q.converting
+		if len(*list) == 0 {
+			list = &q.waiting
+		}
+		if len(*list) == 0 || !q.free((*list)[0]) {
+			return
+		}
+		l := (*list)[0]
+		*list = (*list)[1:]
+		c.index++
+		c.grant(q, l)
+		c.send(l.session, l.event(gulmv1.EventKind_EVENT_KIND_GRANTED, l.mode))
+	}
+}
+
+// ask asks all that are in the way of l.
+func (c *fakeCluster) ask(q *fakeQueue, l *fakeLock) {
+	for _, o := range q.granted {
+		if o != l && !o.quiet && !compatible[o.mode][l.want] {
+			o.blocked, o.blocking, o.changed = true, l.want, c.index
+			c.send(o.session, o.event(gulmv1.EventKind_EVENT_KIND_BLOCKING, l.want))
+		}
+	}
+}
+
+func (l *fakeLock) event(kind gulmv1.EventKind, mode Mode) *gulmv1.Event {
+	return &gulmv1.Event{Lock: l.number, Kind: kind, Mode: gulmv1.Mode(mode), Token: l.token}
+}
+
+func (c *fakeCluster) send(s *fakeSession, e *gulmv1.Event) {
+	if s.stream != nil {
+		s.stream.out.Events = append(s.stream.out.Events, e)
+		s.stream.full = true
+		s.stream.signal()
+	}
+}
+
+// left returns how many locks the servers have, in all queues.
+func (c *fakeCluster) left() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, s := range c.sessions {
+		n += len(s.locks)
+	}
+	return n
+}

@@ -2,10 +2,15 @@ package gulmtest
 
 import (
 	"context"
+	"time"
 
 	"lock_gulmd/fence"
 	"lock_gulmd/fence/sim"
 )
+
+// agentLimit bounds one call of the switch, as the time limit of a real agent
+// does.
+const agentLimit = time.Minute
 
 // PowerSwitch is a fencer whose outlets are the hosts of a Network and whose
 // doings the Disk learns. How it behaves (delay, failure, hanging, lying) is
@@ -35,6 +40,8 @@ func NewPowerSwitch(net *Network, disk *Disk, incarnation func(node string) uint
 func (s *PowerSwitch) Fence(ctx context.Context, plan fence.Plan, observe func(fence.Attempt)) error {
 	// Asked before, since what boots meanwhile is not what is being fenced.
 	victim := s.incarnation(plan.Node)
+	ctx, cancel := context.WithTimeout(ctx, agentLimit)
+	defer cancel()
 	if err := s.Switch.Fence(ctx, plan, observe); err != nil {
 		return err
 	}

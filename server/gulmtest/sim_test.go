@@ -1,0 +1,52 @@
+package gulmtest
+
+import (
+	"flag"
+	"log/slog"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var (
+	schedules = flag.Int("schedules", 40, "seeded schedules of TestSimulation")
+	simLog    = flag.Bool("simlog", false, "show what the simulated servers and nodes log")
+)
+
+// TestSimulation runs seeded schedules of crashes, pauses, partitions and fence
+// faults and demands that no promise is broken.
+func TestSimulation(t *testing.T) {
+	campaign := NewCampaign(t)
+	runs := 0
+	for seed := range campaign.Seeds(*schedules) {
+		runs++
+		synctest.Test(t, func(t *testing.T) { simulate(t, seed) })
+	}
+	if runs < 20 {
+		return
+	}
+	campaign.Sometimes.Require(t, "master killed", "node killed", "quorum lost", "host paused", "fence proved", "fencer faulty",
+		"node told lost", "node told expired", "locks regained after lost", "converted", "try failed", "request withdrawn",
+		"holder stopped in time")
+}
+
+func simulate(t *testing.T, seed *Seed) {
+	rnd := seed.Rand("shape")
+	opt := ClusterOptions{Servers: []int{1, 3, 3, 3, 5}[rnd.IntN(5)], Nodes: 2 + rnd.IntN(3)}
+	if *simLog {
+		opt.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	c := NewCluster(t, seed.N, opt)
+	defer c.Close()
+	lies := rnd.IntN(4) == 0
+	w := &Workload{Cluster: c, Seed: seed, Careful: lies || rnd.IntN(2) == 0}
+	c.StartAll()
+	c.AwaitMaster(time.Minute)
+	for _, name := range c.NodeNames() {
+		w.Boot(name)
+	}
+	x := &Chaos{Cluster: c, Workload: w, Seed: seed, Lies: lies}
+	x.Run(time.Duration(40+rnd.IntN(60)) * time.Second)
+	c.Disk.Check(t)
+}

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/metadb"
 	"go.etcd.io/bbolt"
 )
 
@@ -97,7 +98,9 @@ func (d *disk) openStores(cfg Config, rl hclog.Logger, closers *closeList) error
 		if err := os.MkdirAll(path, 0o700); err != nil {
 			return err
 		}
-		s, err := wal.Open(path, wal.WithLogger(rl))
+		meta := &metadb.BoltMetaDB{}
+		closers.add(meta.Close) // raft-wal leaves it open and locked
+		s, err := wal.Open(path, wal.WithLogger(rl), wal.WithMetaStore(meta))
 		if err != nil {
 			return fmt.Errorf("log: %w", err)
 		}

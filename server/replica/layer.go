@@ -69,7 +69,31 @@ func newLayer(cfg Config, id *identity, l *ledger, fresh func() bool) *layer {
 		barred: map[string]string{},
 	}
 	s.wg.Go(s.listen)
+	for _, p := range cfg.Servers {
+		if p.Name != cfg.Server {
+			s.wg.Go(func() { s.introduce(p) })
+		}
+	}
 	return s
+}
+
+// introduce meets a peer once in each life, so that both write down the other's
+// disk. Followers otherwise never talk to each other, and would take a wiped
+// disk for the first one when their leader is gone.
+func (s *layer) introduce(p Peer) {
+	const shortest, longest = 100 * time.Millisecond, 5 * time.Second
+	for pause := shortest; ; pause = min(2*pause, longest) {
+		conn, err := s.Dial(raft.ServerAddress(p.RaftAddr), s.cfg.HelloTimeout)
+		if err == nil {
+			_ = conn.Close()
+			return
+		}
+		select {
+		case <-s.closed:
+			return
+		case <-time.After(pause):
+		}
+	}
 }
 
 // trackedConn leaves the layer's list when it is closed.
@@ -258,6 +282,7 @@ func (s *layer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Con
 	if err := s.cutOff(); err != nil {
 		return nil, err
 	}
+	timeout = min(timeout, s.cfg.HelloTimeout)
 	conn, err := s.cfg.Stream.Dial(string(address), timeout)
 	if err != nil {
 		return nil, err
@@ -266,7 +291,7 @@ func (s *layer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Con
 	if err != nil {
 		return nil, err
 	}
-	_ = tracked.SetDeadline(time.Now().Add(min(timeout, s.cfg.HelloTimeout)))
+	_ = tracked.SetDeadline(time.Now().Add(timeout))
 	if err := s.ask(tracked, want); err != nil {
 		_ = tracked.Close()
 		if errors.Is(err, ErrRefused) {

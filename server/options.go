@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
@@ -30,6 +31,10 @@ type Options struct {
 	// TLS holds this server's certificate and the CA of the cluster, for both
 	// directions; see TLSConfig. Nil needs Insecure.
 	TLS *tls.Config
+	// Roots returns the CAs of the cluster as they are now, for checking the
+	// servers that are called, so that a CA can be renewed without a restart. Nil
+	// takes those of TLS. Those for callers are renewed by TLS.GetConfigForClient.
+	Roots func() *x509.CertPool
 	// Insecure serves plain text and believes everybody. Only for development
 	// and tests, on loopback addresses.
 	Insecure bool
@@ -58,6 +63,14 @@ func (o *Options) check() error {
 		return fmt.Errorf("certificates and plain-text development mode exclude each other")
 	}
 	return nil
+}
+
+// roots returns the CAs that servers are checked with.
+func (o *Options) roots() *x509.CertPool {
+	if o.Roots != nil {
+		return o.Roots()
+	}
+	return o.TLS.RootCAs
 }
 
 // TLSConfig returns the TLS configuration of a server: TLS 1.3, its own

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -71,7 +72,7 @@ func (p *peers) dialOptions(name string) []grpc.DialOption {
 	if p.opt.TLS != nil {
 		c := TLSConfig(p.opt.TLS)
 		c.InsecureSkipVerify = true // replaced by the check of chain, role and name
-		c.VerifyConnection = verifyServer(p.opt.Cluster.Name, name, p.opt.TLS)
+		c.VerifyConnection = verifyServer(p.opt.Cluster.Name, name, p.opt.roots)
 		creds = credentials.NewTLS(c)
 	}
 	options := []grpc.DialOption{grpc.WithTransportCredentials(creds), grpc.WithDisableServiceConfig()}
@@ -184,9 +185,9 @@ func (p *peers) diff(ctx context.Context, peer string) []string {
 
 // verifyServer checks that the called one has a certificate of the cluster's CA
 // for the server of that name.
-func verifyServer(cluster, name string, base *tls.Config) func(tls.ConnectionState) error {
+func verifyServer(cluster, name string, roots func() *x509.CertPool) func(tls.ConnectionState) error {
 	return func(state tls.ConnectionState) error {
-		if err := rpc.VerifyChain(state, base.RootCAs); err != nil {
+		if err := rpc.VerifyChain(state, roots()); err != nil {
 			return err
 		}
 		return beServer(state, cluster, name)

@@ -6,6 +6,7 @@ package daemon
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -99,7 +100,15 @@ type daemon struct {
 	*configuration
 	signals <-chan os.Signal
 	log     *slog.Logger
-	server  *server.Server
+	server  instance
+}
+
+// instance is a server.Server.
+type instance interface {
+	Done() <-chan struct{}
+	Err() error
+	Leave(ctx context.Context, force bool) error
+	Close(ctx context.Context) error
 }
 
 func (d *daemon) run() int {
@@ -112,12 +121,27 @@ func (d *daemon) run() int {
 	}
 	d.log.Info("starting", "version", version(), "server", d.self.Name, "cluster", d.cluster.Name, "rank", d.self.Rank,
 		"servers", len(d.cluster.Lock.Servers), "core", s.CoreListen, "raft", s.RaftListen, "dir", s.DataDir, "config", d.dir)
-	if err := d.open(); err != nil {
-		d.log.Error("cannot start", "server", d.self.Name, "err", err)
-		return ExitFailed
+	opened := make(chan error, 1)
+	// Checking a long log takes time, and cannot be interrupted: if a signal comes
+	// meanwhile, the goroutine is left to the end of the process.
+	go func() { opened <- d.open() }()
+	for {
+		select {
+		case err := <-opened:
+			if err != nil {
+				d.log.Error("cannot start", "server", d.self.Name, "err", err)
+				return ExitFailed
+			}
+			d.notify("READY=1")
+			return d.wait()
+		case sig := <-d.signals:
+			if sig == syscall.SIGHUP {
+				continue
+			}
+			d.log.Info("stopped while starting", "server", d.self.Name, "signal", sig.String())
+			return ExitOK
+		}
 	}
-	d.notify("READY=1")
-	return d.wait()
 }
 
 // open starts the server. After an error nothing is left running.
@@ -131,6 +155,7 @@ func (d *daemon) open() error {
 	if d.certs != nil {
 		d.certs.log = d.log
 		opt.TLS, raft = d.certs.core(), d.certs.raft()
+		opt.Roots = func() *x509.CertPool { return d.certs.current().roots }
 		d.log.Info("certificate read", "server", d.self.Name, "expires", d.certs.expires())
 	}
 	var err error
@@ -141,12 +166,14 @@ func (d *daemon) open() error {
 		_ = opt.Core.Close()
 		return explainListen("raft_listen", err)
 	}
-	if d.server, err = server.Open(opt); err != nil {
+	opened, err := server.Open(opt)
+	if err != nil {
 		// Open may have closed one of them already.
 		_ = opt.Core.Close()
 		_ = opt.Raft.Close()
 		return err
 	}
+	d.server = opened
 	return nil
 }
 
@@ -202,27 +229,13 @@ func (d *daemon) reload() {
 // status. A second signal ends the wait.
 func (d *daemon) stop() int {
 	d.notify("STOPPING=1")
-	var failed error
 	closed := make(chan error, 1)
 	// On a second signal the goroutine is left to the end of the process.
-	go func() {
-		select {
-		case <-d.server.Done():
-			failed = d.server.Err()
-		default:
-			ctx, cancel := context.WithTimeout(context.Background(), leaveLimit)
-			// With force it fails for no reason but a bug below.
-			failed = d.server.Leave(ctx, true)
-			cancel()
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
-		defer cancel()
-		closed <- d.server.Close(ctx)
-	}()
+	go func() { closed <- d.close() }()
 	for {
 		select {
 		case err := <-closed:
-			return d.ended(errors.Join(failed, err))
+			return d.ended(err)
 		case sig := <-d.signals:
 			if sig == syscall.SIGHUP {
 				continue
@@ -231,6 +244,23 @@ func (d *daemon) stop() int {
 			return ExitFailed
 		}
 	}
+}
+
+// close logs out, unless the server has ended by itself, and closes it. It
+// returns why the server could not go on or could not be closed.
+func (d *daemon) close() error {
+	select {
+	case <-d.server.Done():
+	default:
+		ctx, cancel := context.WithTimeout(context.Background(), leaveLimit)
+		defer cancel()
+		// By force it always succeeds; the server logs what it could not do.
+		_ = d.server.Leave(ctx, true)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+	defer cancel()
+	err := d.server.Close(ctx)
+	return errors.Join(d.server.Err(), err)
 }
 
 func (d *daemon) ended(err error) int {

@@ -450,3 +450,9 @@ func isHeartbeat(rpc any) bool {
 	a, ok := rpc.(*raft.AppendEntriesRequest)
 	return ok && a.PrevLogEntry == 0 && len(a.Entries) == 0 && a.LeaderCommitIndex == 0
 }
+
+func (m *tape) restored() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.restores
+}

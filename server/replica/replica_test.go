@@ -112,8 +112,8 @@ func TestLaggingFollowerGetsASnapshot(t *testing.T) {
 		c.propose(m, "last")
 		c.start(lag.name)
 		c.agree(append(want, "last"))
-		if lag.tape.restores != 1 {
-			t.Errorf("the lagging follower was restored %d times, want 1", lag.tape.restores)
+		if lag.tape.restored() != 1 {
+			t.Errorf("the lagging follower was restored %d times, want 1", lag.tape.restored())
 		}
 		// Its own disk now begins with that snapshot.
 		c.kill(lag.name)

@@ -3,7 +3,8 @@ package lock
 // Freeze is for the session of a node that was declared dead: what it waits for
 // is withdrawn, what it holds stays held, in every mode, and blocks everybody
 // else until Release. Others may be granted what stood behind its withdrawn
-// requests, never what conflicts with its locks.
+// requests, never what conflicts with its locks. Whatever the session asks from
+// now on is refused with NodeExpired.
 func (t *Table) Freeze(s Session) {
 	o := t.owner(s)
 	if o == nil || o.frozen {

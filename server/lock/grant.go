@@ -47,6 +47,8 @@ func (t *Table) checkLock(o *owner, req LockRequest) reason.Reason {
 	switch {
 	case o == nil:
 		return reason.NoSession
+	case o.frozen:
+		return reason.NodeExpired
 	case req.ID == 0 || req.Mode >= modes || checkName(req.Name, MaxName) != reason.None:
 		return reason.Invalid
 	case req.Flags&^lockFlags != 0 || req.Flags&NoQueueBast != 0 && req.Flags&NoQueue == 0:
@@ -67,6 +69,8 @@ func (t *Table) checkLock(o *owner, req LockRequest) reason.Reason {
 func (t *Table) Convert(s Session, id ID, mode Mode, flags Flags) Reply {
 	slot := t.findLock(s, id)
 	switch {
+	case t.frozen(s):
+		return refuse(reason.NodeExpired)
 	case slot == 0:
 		return refuse(reason.NotHeld)
 	case mode >= modes || flags&^convertFlags != 0 || flags&NoQueueBast != 0 && flags&NoQueue == 0:
@@ -121,6 +125,9 @@ func (t *Table) conversionDeadlock(slot uint32) bool {
 // NotHeld.
 func (t *Table) Unlock(s Session, id ID) Reply {
 	slot := t.findLock(s, id)
+	if t.frozen(s) {
+		return refuse(reason.NodeExpired)
+	}
 	if slot == 0 {
 		return refuse(reason.NotHeld)
 	}
@@ -136,6 +143,9 @@ func (t *Table) Unlock(s Session, id ID) Reply {
 // its old mode. A granted lock is left alone: Granted. Refused with NotHeld.
 func (t *Table) Cancel(s Session, id ID) Reply {
 	slot := t.findLock(s, id)
+	if t.frozen(s) {
+		return refuse(reason.NodeExpired)
+	}
 	if slot == 0 {
 		return refuse(reason.NotHeld)
 	}

@@ -127,12 +127,21 @@ func (n *naive) Open(s Session) {
 	}
 }
 
+// dead reports whether the session may ask for nothing any more.
+func (n *naive) dead(s Session) bool {
+	x := n.session(s)
+	return x != nil && x.frozen
+}
+
 func (n *naive) Join(s Session, name []byte, policy Policy) Reply {
 	if len(name) < 1 || len(name) > 64 || policy != PolicyFence {
 		return refuse(reason.Invalid)
 	}
 	if n.session(s) == nil {
 		return refuse(reason.NoSession)
+	}
+	if n.dead(s) {
+		return refuse(reason.NodeExpired)
 	}
 	var sp *naiveSpace
 	for _, x := range n.spaces {
@@ -159,6 +168,9 @@ func (n *naive) Join(s Session, name []byte, policy Policy) Reply {
 }
 
 func (n *naive) Leave(s Session, number uint32) Reply {
+	if n.dead(s) {
+		return refuse(reason.NodeExpired)
+	}
 	sp := n.space(number)
 	if sp == nil || !slices.Contains(sp.Members, s) {
 		return refuse(reason.NoLockspace)
@@ -182,6 +194,8 @@ func (n *naive) Lock(s Session, req LockRequest) Reply {
 	switch {
 	case n.session(s) == nil:
 		return refuse(reason.NoSession)
+	case n.dead(s):
+		return refuse(reason.NodeExpired)
 	case req.ID == 0, req.Mode > EX, len(req.Name) < 1, len(req.Name) > 255,
 		req.Flags&^(NoQueue|NoQueueBast|NoCallbacks) != 0,
 		req.Flags&NoQueueBast != 0 && req.Flags&NoQueue == 0,
@@ -228,6 +242,8 @@ func (n *naive) Lock(s Session, req LockRequest) Reply {
 func (n *naive) Convert(s Session, id ID, mode Mode, flags Flags) Reply {
 	l := n.lock(s, id)
 	switch {
+	case n.dead(s):
+		return refuse(reason.NodeExpired)
 	case l == nil:
 		return refuse(reason.NotHeld)
 	case mode > EX, flags&^(NoQueue|NoQueueBast) != 0, flags&NoQueueBast != 0 && flags&NoQueue == 0:
@@ -266,6 +282,9 @@ func (n *naive) Convert(s Session, id ID, mode Mode, flags Flags) Reply {
 }
 
 func (n *naive) Unlock(s Session, id ID) Reply {
+	if n.dead(s) {
+		return refuse(reason.NodeExpired)
+	}
 	l := n.lock(s, id)
 	if l == nil {
 		return refuse(reason.NotHeld)
@@ -277,8 +296,13 @@ func (n *naive) Unlock(s Session, id ID) Reply {
 }
 
 func (n *naive) Cancel(s Session, id ID) Reply {
+	if n.dead(s) {
+		return refuse(reason.NodeExpired)
+	}
 	l := n.lock(s, id)
 	switch {
+	case n.dead(s):
+		return refuse(reason.NodeExpired)
 	case l == nil:
 		return refuse(reason.NotHeld)
 	case l.Queue == QueueGranted:

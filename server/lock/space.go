@@ -24,6 +24,8 @@ func (t *Table) Join(s Session, name []byte, policy Policy) Reply {
 		return refuse(reason.Invalid)
 	case t.owner(s) == nil:
 		return refuse(reason.NoSession)
+	case t.frozen(s):
+		return refuse(reason.NodeExpired)
 	}
 	i := slices.IndexFunc(t.spaces, func(sp space) bool { return sp.name == string(name) })
 	if i < 0 {
@@ -47,6 +49,9 @@ func (t *Table) Join(s Session, name []byte, policy Policy) Reply {
 // Leave ends the membership: Left, or Refused with NoLockspace, or with InUse
 // while the session has locks there.
 func (t *Table) Leave(s Session, number uint32) Reply {
+	if t.frozen(s) {
+		return refuse(reason.NodeExpired)
+	}
 	if !t.joined(number, s) {
 		return refuse(reason.NoLockspace)
 	}

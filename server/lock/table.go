@@ -111,6 +111,13 @@ func (t *Table) owner(s Session) *owner {
 	return nil
 }
 
+// frozen reports whether the session's node was declared dead: whatever it asks
+// then is refused with NodeExpired.
+func (t *Table) frozen(s Session) bool {
+	o := t.owner(s)
+	return o != nil && o.frozen
+}
+
 // Locks returns how many locks a session has, in all queues.
 func (t *Table) Locks(s Session) int {
 	if o := t.owner(s); o != nil {

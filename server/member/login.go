@@ -15,7 +15,7 @@ type LoginRequest struct {
 }
 
 // Login starts a session and, for the first one of its life, the node's next
-// incarnation. A repeated LoginID of the same node gets the session it has.
+// incarnation. A repeated LoginID of the same boot gets the session it has.
 // max bounds the sessions, 0 for no limit. Refused with Invalid, Limit,
 // NotFenced (the node is expired and its fence not proved) or StaleIncarnation
 // (another boot of the node is logged in and must expire first).
@@ -23,9 +23,10 @@ func (r *Registry) Login(req LoginRequest, index uint64, stamp int64, maxSession
 	if !req.valid() {
 		return Session{}, reason.Invalid
 	}
-	for _, s := range r.sessions {
-		if s.LoginID == req.LoginID && s.Node == req.Node && !s.Frozen {
-			return s, reason.None
+	if n := r.node(req.Node); n != nil && n.State == LoggedIn && n.BootID == req.BootID {
+		if i := r.findLogin(n.Name, req.LoginID); i >= 0 {
+			n.Seen = index
+			return r.sessions[i], reason.None
 		}
 	}
 	if maxSessions > 0 && uint64(len(r.sessions)) >= maxSessions {
@@ -54,6 +55,11 @@ func (r *Registry) Login(req LoginRequest, index uint64, stamp int64, maxSession
 	}
 	r.sessions = append(r.sessions, s)
 	return s, reason.None
+}
+
+// findLogin returns the place of the session with that login, -1 if there is none.
+func (r *Registry) findLogin(node string, id LoginID) int {
+	return slices.IndexFunc(r.sessions, func(s Session) bool { return s.LoginID == id && s.Node == node })
 }
 
 func (req *LoginRequest) valid() bool {

@@ -143,10 +143,14 @@ func (r *Registry) pending(l Life) *Node {
 }
 
 // clip cuts a text to MaxText bytes, keeping its end, where agents say what
-// went wrong.
+// went wrong. It does not cut characters in two: snapshots hold valid UTF-8 only.
 func clip(s string) string {
-	if len(s) > MaxText {
-		return s[len(s)-MaxText:]
+	if len(s) <= MaxText {
+		return s
+	}
+	s = s[len(s)-MaxText:]
+	for len(s) > 0 && s[0]&0xc0 == 0x80 {
+		s = s[1:]
 	}
 	return s
 }

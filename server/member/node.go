@@ -114,24 +114,6 @@ func (r *Registry) SawNode(name string, index uint64) {
 	}
 }
 
-// Restore replaces everything, as read from a snapshot, and reports whether it
-// is a possible state.
-func (r *Registry) Restore(nodes []Node, sessions []Session, lastSession uint64) bool {
-	*r = Registry{nodes, sessions, lastSession}
-	slices.SortFunc(r.nodes, func(a, b Node) int { return strings.Compare(a.Name, b.Name) })
-	slices.SortFunc(r.sessions, func(a, b Session) int { return compare(a.Number, b.Number) })
-	for i, s := range r.sessions {
-		n := r.node(s.Node)
-		if n == nil || s.Number == 0 || s.Number > lastSession || s.Incarnation != n.Incarnation {
-			return false
-		}
-		if i > 0 && r.sessions[i-1].Number == s.Number || s.Frozen != (n.State == Expired) {
-			return false
-		}
-	}
-	return true
-}
-
 func compare(a, b uint64) int {
 	switch {
 	case a < b:

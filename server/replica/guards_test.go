@@ -274,48 +274,62 @@ func TestGuardUnit(t *testing.T) {
 
 func TestGuardUncommittedTail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 3, func(cfg *Config) {
-			patient(cfg)
-			cfg.MaxInFlight, cfg.TrailingLogs, cfg.SnapshotThreshold, cfg.SnapshotInterval = 50, 100, 20, time.Second
-		})
+		c, away := tailCluster(t, func(cfg *Config) { cfg.MaxInFlight, cfg.TrailingLogs = 50, 100 })
 		defer c.close()
-		tailHeals(t, c, 51)
-		for _, m := range c.members {
-			if m.tape.restored() > 1 {
-				t.Errorf("%s was sent a snapshot %d times", m.name, m.tape.restored())
-			}
+		tailHeals(t, c, away, 51)
+		if n := c.members["lk1"].tape.restored(); n > 1 {
+			t.Errorf("lk1 was sent a snapshot %d times", n)
 		}
+		c.agree(c.leader().tape.got())
 	})
 }
 
 func TestGuardUncommittedTailRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 3, func(cfg *Config) {
-			patient(cfg)
+		c, away := tailCluster(t, func(cfg *Config) {
 			cfg.hooks.noTailCap = true
-			cfg.MaxInFlight, cfg.TrailingLogs, cfg.SnapshotThreshold, cfg.SnapshotInterval = 4096, 10, 20, time.Second
+			cfg.MaxInFlight, cfg.TrailingLogs = 4096, 10
 			if cfg.Server == "lk1" {
 				cfg.SnapshotThreshold = 1 << 30
 			}
 		})
 		defer c.close()
-		tailHeals(t, c, 200)
+		tailHeals(t, c, away, 600)
 		if n := c.members["lk1"].tape.restored(); n < 10 {
 			t.Errorf("the fault did not show without the guard: %d snapshots installed", n)
 		}
 	})
 }
 
+// tailCluster has a lk1 whose requests and answers are dropped while away is set.
+func tailCluster(t *testing.T, tune func(*Config)) (c *cluster, away *atomic.Bool) {
+	away = new(atomic.Bool)
+	c = newCluster(t, 3, func(cfg *Config) {
+		patient(cfg)
+		cfg.SnapshotThreshold, cfg.SnapshotInterval = 20, time.Second
+		tune(cfg)
+		from := cfg.Server
+		cfg.hooks.send = func(to string, _ any) error {
+			if away.Load() && (from == "lk1" || to == "lk1") {
+				return errNoRoute
+			}
+			return nil
+		}
+	})
+	return c, away
+}
+
 // tailHeals cuts lk1 off with an uncommitted tail of up to n entries, lets the
-// others go on and take a snapshot, and heals.
-func tailHeals(t *testing.T, c *cluster, n int) {
+// others go on, beyond what raft's cache holds, and take a snapshot, and heals.
+func tailHeals(t *testing.T, c *cluster, away *atomic.Bool, n int) {
 	m := c.members["lk1"]
 	for c.leader() != m {
 		must(t, c.leader().r.TransferLeadership(context.Background()))
 		time.Sleep(3 * time.Second)
 	}
 	c.propose(m, "base")
-	c.wire.isolate(m.name, "lk1", "lk2", "lk3")
+	c.agree([]string{"base"})
+	away.Store(true)
 	taken, limit := 0, m.r.cfg.MaxInFlight
 	for range n {
 		_, err := m.r.Propose([]byte("tail"))
@@ -339,12 +353,12 @@ func tailHeals(t *testing.T, c *cluster, n int) {
 	if next == nil {
 		t.Fatal("no new leader")
 	}
-	for i := range 100 {
+	for i := range 3 * logCache {
 		c.propose(next, fmt.Sprint("n", i))
 	}
 	time.Sleep(5 * time.Second)
-	c.wire.heal()
-	time.Sleep(20 * time.Second)
+	away.Store(false)
+	time.Sleep(30 * time.Second)
 }
 
 func TestTailCapIsValidated(t *testing.T) {

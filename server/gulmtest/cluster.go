@@ -13,8 +13,11 @@ import (
 	"github.com/hashicorp/raft"
 
 	"lock_gulmd/ccs"
+	"lock_gulmd/client"
 	"lock_gulmd/server"
+	"lock_gulmd/server/member"
 	"lock_gulmd/server/replica"
+	"lock_gulmd/server/state"
 )
 
 // Ports of every simulated server.
@@ -83,6 +86,7 @@ func NewCluster(t testing.TB, seed uint64, opt ClusterOptions) *Cluster {
 	c.Power = NewPowerSwitch(c.Net, c.Disk, func(node string) uint64 { return c.Node(node).Incarnation() })
 	cut := c.Power.PowerOff
 	c.Power.PowerOff = func(node string) {
+		c.checkTold(node)
 		c.Node(node).die()
 		cut(node)
 	}
@@ -265,6 +269,26 @@ func (c *Cluster) AwaitMaster(limit time.Duration) string {
 		return name != ""
 	})
 	return name
+}
+
+// checkTold fails the test if the library of a node that is being fenced because
+// it expired still says that its locks are good (S5).
+func (c *Cluster) checkTold(name string) {
+	s := c.Server(c.Master())
+	if s == nil {
+		return
+	}
+	var expired uint64
+	s.View(func(st *state.State) {
+		if n, _ := st.Members().Node(name); n.State == member.Expired {
+			expired = n.Incarnation
+		}
+	})
+	for _, cl := range c.Node(name).clients() {
+		if told := cl.State(); cl.Incarnation() == expired && told < client.StateLost {
+			c.t.Errorf("S5: incarnation %d of %s is expired and its library says %v", expired, name, told)
+		}
+	}
 }
 
 // Await waits until ok, looking ten times a second; it fails the test after

@@ -3,6 +3,7 @@ package gulmtest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"lock_gulmd/client"
@@ -19,6 +20,7 @@ type Node struct {
 	mu          sync.Mutex
 	lives       int
 	incarnation uint64
+	life        *Life
 	cancel      context.CancelFunc // of the present life
 	done        chan struct{}      // closed when the present life has ended
 }
@@ -62,6 +64,7 @@ func (n *Node) Boot(program func(ctx context.Context, life *Life)) bool {
 	done := make(chan struct{})
 	n.cancel, n.done = cancel, done
 	life := &Life{node: n, bootID: fmt.Sprintf("boot-%s-%d", n.Name, n.lives)}
+	n.life = life
 	go func() {
 		defer close(done)
 		defer cancel()
@@ -69,6 +72,19 @@ func (n *Node) Boot(program func(ctx context.Context, life *Life)) bool {
 		life.end()
 	}()
 	return true
+}
+
+// clients returns what the present life has dialled.
+func (n *Node) clients() []*client.Node {
+	n.mu.Lock()
+	life := n.life
+	n.mu.Unlock()
+	if life == nil {
+		return nil
+	}
+	life.mu.Lock()
+	defer life.mu.Unlock()
+	return slices.Clone(life.clients)
 }
 
 // die ends the present life without waiting: nothing of it acts any more.

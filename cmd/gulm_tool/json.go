@@ -1,0 +1,176 @@
+package main
+
+import (
+	"lock_gulmd/cmd/internal/tool"
+	gulmv1 "lock_gulmd/proto/gulm/v1"
+)
+
+// What --json prints. Keys are stable: new ones may come, none changes its name
+// or meaning. Durations and moments are milliseconds (moments since 1970, 0 for
+// never), -1 where a duration is not known. States are the words of the tables
+// with underscores.
+
+// statusJSON is the object of "gulm_tool status --json".
+type statusJSON struct {
+	Cluster string `json:"cluster"`
+	// Quorate tells whether a master serves with quorum: then the exit status is 0.
+	Quorate bool `json:"quorate"`
+	// Master is the serving master's name, empty if there is none.
+	Master string `json:"master"`
+	// View is the server whose answer the rest is, empty if none answered.
+	View          string       `json:"view"`
+	Quorum        uint32       `json:"quorum"`
+	Disagreements []string     `json:"disagreements"`
+	Servers       []serverJSON `json:"servers"`
+	Nodes         []nodeJSON   `json:"nodes"`
+	PendingFences []fenceJSON  `json:"pending_fences"`
+	WaitingFor    []string     `json:"waiting_for"`
+	Locks         uint64       `json:"locks"`
+	Waiters       uint64       `json:"waiters"`
+	Resources     uint64       `json:"resources"`
+	Lockspaces    uint64       `json:"lockspaces"`
+	Sessions      uint64       `json:"sessions"`
+}
+
+// serverJSON is one lock server. Without an answer only name, address,
+// reachable, error, logged_out and last_contact_ms say anything.
+type serverJSON struct {
+	Name      string `json:"name"`
+	Address   string `json:"address"`
+	Reachable bool   `json:"reachable"`
+	// Error says why there is no answer.
+	Error   string `json:"error"`
+	Role    string `json:"role"`
+	Term    uint64 `json:"term"`
+	Master  string `json:"master"`
+	Quorate bool   `json:"quorate"`
+	// LoggedOut and LastContactMs are what the server of "view" says about it.
+	LoggedOut     bool   `json:"logged_out"`
+	LastContactMs int64  `json:"last_contact_ms"`
+	CommitIndex   uint64 `json:"commit_index"`
+	AppliedIndex  uint64 `json:"applied_index"`
+	// Digest has 16 hexadecimal digits: JSON numbers do not hold 64 bits.
+	Digest     string `json:"digest"`
+	UptimeMs   int64  `json:"uptime_ms"`
+	Version    string `json:"version"`
+	Durability string `json:"durability"`
+}
+
+// nodeJSON is one node.
+type nodeJSON struct {
+	Name        string `json:"name"`
+	Address     string `json:"address"`
+	Server      bool   `json:"server"`
+	State       string `json:"state"`
+	SinceMs     int64  `json:"since_ms"`
+	Incarnation uint64 `json:"incarnation"`
+	BootID      string `json:"boot_id"`
+	LastBeatMs  int64  `json:"last_beat_ms"`
+	Locks       uint64 `json:"locks"`
+	// Sessions are the node's logged-in processes.
+	Sessions []sessionJSON `json:"sessions"`
+	// Fence is the pending or latest fence, null if there was none.
+	Fence *fenceJSON `json:"fence"`
+}
+
+// sessionJSON is one logged-in process of a node.
+type sessionJSON struct {
+	Session  uint64 `json:"session"`
+	Process  string `json:"process"`
+	Locks    uint64 `json:"locks"`
+	Attached bool   `json:"attached"`
+}
+
+// fenceJSON is one fence. State is wanted, proved or acknowledged.
+type fenceJSON struct {
+	Node        string        `json:"node"`
+	Incarnation uint64        `json:"incarnation"`
+	State       string        `json:"state"`
+	Reason      string        `json:"reason"`
+	WantedMs    int64         `json:"wanted_ms"`
+	SettledMs   int64         `json:"settled_ms"`
+	Rounds      uint32        `json:"rounds"`
+	By          string        `json:"by"`
+	Attempts    []attemptJSON `json:"attempts"`
+}
+
+// attemptJSON is one run of an agent.
+type attemptJSON struct {
+	Method     string `json:"method"`
+	Device     string `json:"device"`
+	Agent      string `json:"agent"`
+	Outcome    string `json:"outcome"`
+	StartMs    int64  `json:"start_ms"`
+	DurationMs int64  `json:"duration_ms"`
+	Output     string `json:"output"`
+}
+
+func (v *view) json() statusJSON {
+	b := v.best
+	out := statusJSON{
+		Cluster: b.GetCluster(), Quorate: v.serving != nil, Master: v.serving.GetServer(), View: b.GetServer(), Quorum: b.GetQuorum(),
+		Disagreements: append([]string{}, v.disagreements...), WaitingFor: append([]string{}, v.waitingFor()...),
+		Servers: []serverJSON{}, Nodes: nodesToJSON(b.GetNodes()), PendingFences: []fenceJSON{},
+		Locks: b.GetLocks(), Waiters: b.GetWaiters(), Resources: b.GetResources(), Lockspaces: b.GetLockspaces(), Sessions: b.GetSessions(),
+	}
+	for i := range v.answers {
+		out.Servers = append(out.Servers, v.serverToJSON(&v.answers[i]))
+	}
+	for _, f := range b.GetPendingFences() {
+		out.PendingFences = append(out.PendingFences, *fenceToJSON(f))
+	}
+	return out
+}
+
+func (v *view) serverToJSON(a *answer) serverJSON {
+	told := v.told(a.name())
+	out := serverJSON{Name: a.name(), Address: a.server.Address, LastContactMs: -1, LoggedOut: told.GetLoggedOut()}
+	if told != nil {
+		out.LastContactMs = told.GetLastContactMs()
+	}
+	if a.err != nil {
+		out.Error = a.err.Error()
+		return out
+	}
+	s := a.status
+	out.Reachable, out.Role, out.Term, out.Master, out.Quorate = true, tool.Role(s.GetRole()), s.GetTerm(), s.GetMaster(), s.GetQuorate()
+	out.CommitIndex, out.AppliedIndex, out.Digest = s.GetCommitIndex(), s.GetAppliedIndex(), hexDigest(s.GetDigest())
+	out.UptimeMs, out.Version, out.Durability = s.GetUptimeMs(), s.GetVersion(), s.GetDurability()
+	return out
+}
+
+func nodesToJSON(nodes []*gulmv1.Node) []nodeJSON {
+	out := []nodeJSON{}
+	for _, n := range nodes {
+		out = append(out, nodeToJSON(n))
+	}
+	return out
+}
+
+func nodeToJSON(n *gulmv1.Node) nodeJSON {
+	out := nodeJSON{
+		Name: n.GetName(), Address: n.GetAddress(), Server: n.GetServer(), State: tool.Key(tool.NodeState(n.GetState())),
+		SinceMs: n.GetSinceMs(), Incarnation: n.GetIncarnation(), BootID: n.GetBootId(), LastBeatMs: n.GetLastBeatMs(),
+		Locks: n.GetLocks(), Sessions: []sessionJSON{}, Fence: fenceToJSON(n.GetFence()),
+	}
+	for _, s := range n.GetSessions() {
+		out.Sessions = append(out.Sessions, sessionJSON{s.GetSession(), s.GetProcess(), s.GetLocks(), s.GetAttached()})
+	}
+	return out
+}
+
+func fenceToJSON(f *gulmv1.Fence) *fenceJSON {
+	if f == nil {
+		return nil
+	}
+	out := &fenceJSON{
+		Node: f.GetNode(), Incarnation: f.GetIncarnation(), State: tool.FenceState(f.GetState()), Reason: f.GetReason(),
+		WantedMs: f.GetWantedMs(), SettledMs: f.GetSettledMs(), Rounds: f.GetRounds(), By: f.GetBy(), Attempts: []attemptJSON{},
+	}
+	for _, a := range f.GetAttempts() {
+		out.Attempts = append(out.Attempts, attemptJSON{
+			a.GetMethod(), a.GetDevice(), a.GetAgent(), a.GetOutcome(), a.GetStartMs(), a.GetDurationMs(), a.GetOutput(),
+		})
+	}
+	return out
+}

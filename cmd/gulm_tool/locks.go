@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	"lock_gulmd/cmd/internal/tool"
+	gulmv1 "lock_gulmd/proto/gulm/v1"
+)
+
+// defaultLimit is how many resources are listed unless --limit says otherwise.
+const defaultLimit = 1000
+
+func locksCommand(env *tool.Env) *cobra.Command {
+	var req gulmv1.LocksRequest
+	prefix := ""
+	cmd := &cobra.Command{
+		Use:   "locks",
+		Short: "Show who holds and who waits, and who blocks whom",
+		Long: `Shows resources with their holders and waiters, as the master knows them. Names
+of resources are bytes, so they are quoted. A lock is called NODE/SESSION/LOCK.
+A waiter that conflicts with no holder waits behind others in the queue.
+
+With --json prints one object with the keys resources and truncated; a resource
+has lockspace, name (quoted), name_hex and locks; a lock has id, node, session,
+lock, queue, granted, requested, token, age_ms, frozen, blocked_by and behind.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			req.Prefix = []byte(prefix)
+			return locks(cmd.Context(), env, &req)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&req.Lockspace, "lockspace", "", "only lockspace `L`")
+	flags.StringVar(&prefix, "prefix", "", "only resources whose name begins with `P`")
+	flags.BoolVar(&req.Contended, "contended", false, "only resources with somebody waiting")
+	flags.Uint32Var(&req.Limit, "limit", defaultLimit, "at most `N` resources, 0 for as many as the server lists")
+	return cmd
+}
+
+func locks(ctx context.Context, env *tool.Env, req *gulmv1.LocksRequest) error {
+	c, err := env.Cluster()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := env.Limit(ctx)
+	defer cancel()
+	var resources []*gulmv1.Resource
+	truncated := false
+	err = c.Master(ctx, tool.Call{Again: true, Do: func(ctx context.Context, conn *grpc.ClientConn) (err error) {
+		resources, truncated, err = listLocks(ctx, conn, req)
+		return err
+	}})
+	if err != nil {
+		return fmt.Errorf("list locks: %w", err)
+	}
+	if env.JSON {
+		return env.PrintJSON(locksToJSON(resources, truncated))
+	}
+	return printLocks(env.Stdout, resources, truncated)
+}
+
+// listLocks receives the whole list.
+func listLocks(ctx context.Context, conn *grpc.ClientConn, req *gulmv1.LocksRequest) (list []*gulmv1.Resource, truncated bool, err error) {
+	stream, err := gulmv1.NewAdminServiceClient(conn).Locks(ctx, req)
+	if err != nil {
+		return nil, false, err
+	}
+	for {
+		reply, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return list, truncated, nil
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		list = append(list, reply.GetResources()...)
+		truncated = truncated || reply.GetTruncated()
+	}
+}
+
+func printLocks(w io.Writer, resources []*gulmv1.Resource, truncated bool) error {
+	for _, r := range resources {
+		fmt.Fprintf(w, "%s %s\n", tool.Line(r.GetLockspace()), tool.Bytes(r.GetName()))
+		rows := [][]string{{"LOCK", "QUEUE", "MODE", "AGE", "TOKEN", "NOTE"}}
+		for _, l := range r.GetLocks() {
+			rows = append(rows, []string{
+				lockID(l), tool.Queue(l.GetQueue()), modes(l), tool.Ago(l.GetAgeMs()), token(l), strings.Join(notes(r, l), "; "),
+			})
+		}
+		if err := tool.Table(w, "  ", rows); err != nil {
+			return err
+		}
+		fmt.Fprintln(w)
+	}
+	text := tool.Count(uint64(len(resources)), "resource")
+	if truncated {
+		text += "; there are more: raise --limit, or narrow it with --lockspace, --prefix or --contended"
+	}
+	_, err := fmt.Fprintln(w, text)
+	return err
+}
+
+// lockID names a lock: session numbers are the cluster's, lock numbers the
+// session's.
+func lockID(l *gulmv1.Lock) string {
+	return fmt.Sprintf("%s/%d/%d", tool.Line(l.GetNode()), l.GetSession(), l.GetLock())
+}
+
+// modes shows what is held and what is wanted.
+func modes(l *gulmv1.Lock) string {
+	switch l.GetQueue() {
+	case gulmv1.Queue_QUEUE_CONVERTING:
+		return tool.Mode(l.GetGranted()) + " -> " + tool.Mode(l.GetRequested())
+	case gulmv1.Queue_QUEUE_WAITING:
+		return tool.Mode(l.GetRequested())
+	}
+	return tool.Mode(l.GetGranted())
+}
+
+func token(l *gulmv1.Lock) string {
+	if l.GetToken() == 0 {
+		return "-"
+	}
+	return strconv.FormatUint(l.GetToken(), 10)
+}
+
+// notes says what keeps a lock from being granted, and whether it is frozen.
+func notes(r *gulmv1.Resource, l *gulmv1.Lock) []string {
+	var out []string
+	if l.GetFrozen() {
+		out = append(out, "frozen until "+tool.Line(l.GetNode())+" is fenced")
+	}
+	by, behind := blockers(r, l)
+	var list []string
+	for _, b := range by {
+		frozen := ""
+		if b.GetFrozen() {
+			frozen = ", frozen"
+		}
+		list = append(list, fmt.Sprintf("%s (%s%s)", lockID(b), tool.Mode(b.GetGranted()), frozen))
+	}
+	if len(list) > 0 {
+		out = append(out, "blocked by "+strings.Join(list, ", "))
+	}
+	if behind != nil {
+		out = append(out, "behind "+lockID(behind)+" in the queue")
+	}
+	return out
+}
+
+// locksJSON is the object of "gulm_tool locks --json"; see json.go.
+type locksJSON struct {
+	Resources []resourceJSON `json:"resources"`
+	// Truncated tells that --limit cut the list.
+	Truncated bool `json:"truncated"`
+}
+
+// resourceJSON is one resource; its name is bytes.
+type resourceJSON struct {
+	Lockspace string     `json:"lockspace"`
+	Name      string     `json:"name"`
+	NameHex   string     `json:"name_hex"`
+	Locks     []lockJSON `json:"locks"`
+}
+
+// lockJSON is one lock. BlockedBy are the ids of the locks that it conflicts
+// with, Behind is the id of the one that it queues behind, or empty.
+type lockJSON struct {
+	ID        string   `json:"id"`
+	Node      string   `json:"node"`
+	Session   uint64   `json:"session"`
+	Lock      uint64   `json:"lock"`
+	Queue     string   `json:"queue"`
+	Granted   string   `json:"granted"`
+	Requested string   `json:"requested"`
+	Token     uint64   `json:"token"`
+	AgeMs     int64    `json:"age_ms"`
+	Frozen    bool     `json:"frozen"`
+	BlockedBy []string `json:"blocked_by"`
+	Behind    string   `json:"behind"`
+}
+
+func locksToJSON(resources []*gulmv1.Resource, truncated bool) locksJSON {
+	out := locksJSON{Resources: []resourceJSON{}, Truncated: truncated}
+	for _, r := range resources {
+		x := resourceJSON{r.GetLockspace(), tool.Bytes(r.GetName()), hex.EncodeToString(r.GetName()), []lockJSON{}}
+		for _, l := range r.GetLocks() {
+			by, behind := blockers(r, l)
+			y := lockJSON{
+				ID: lockID(l), Node: l.GetNode(), Session: l.GetSession(), Lock: l.GetLock(), Queue: tool.Queue(l.GetQueue()),
+				Granted: tool.Mode(l.GetGranted()), Requested: tool.Mode(l.GetRequested()), Token: l.GetToken(), AgeMs: l.GetAgeMs(),
+				Frozen: l.GetFrozen(), BlockedBy: []string{},
+			}
+			for _, b := range by {
+				y.BlockedBy = append(y.BlockedBy, lockID(b))
+			}
+			if behind != nil {
+				y.Behind = lockID(behind)
+			}
+			x.Locks = append(x.Locks, y)
+		}
+		out.Resources = append(out.Resources, x)
+	}
+	return out
+}

@@ -1,0 +1,56 @@
+// Command gulm_tool asks and directs the lock servers: who serves, who holds and
+// who waits, which fences are pending; expire a node, acknowledge a fence, shut a
+// server down. "gulm_tool --help" lists its verbs; each has a file of its own.
+package main
+
+import (
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"lock_gulmd/cmd/internal/tool"
+)
+
+func main() {
+	os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// Main runs one command line and returns the exit code.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	return tool.Main(args, stdin, stdout, stderr, rootCommand)
+}
+
+// verbs build the commands. A new verb is a file with its builder, and a line
+// here.
+var verbs = []func(*tool.Env) *cobra.Command{
+	ackCommand,
+	expireCommand,
+	locksCommand,
+	nodeinfoCommand,
+	nodelistCommand,
+	shutdownCommand,
+	statusCommand,
+	versionCommand,
+}
+
+func rootCommand(env *tool.Env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "gulm_tool",
+		Short: "Ask and direct the lock servers",
+		Long: `gulm_tool asks and directs the lock servers. It finds the master by itself.
+
+The lock servers are those of the configuration, or those named with --server.
+HOST is the name of a configured server, an address, or either with :PORT.
+Plain text is used only towards loopback addresses; others need a certificate.
+
+` + tool.ExitHelp,
+		RunE: func(*cobra.Command, []string) error {
+			return tool.Usage("name a command")
+		},
+	}
+	for _, verb := range verbs {
+		root.AddCommand(verb(env))
+	}
+	return root
+}

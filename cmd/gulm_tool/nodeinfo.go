@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"lock_gulmd/cmd/internal/tool"
+	gulmv1 "lock_gulmd/proto/gulm/v1"
+	"lock_gulmd/proto/gulmerr"
+)
+
+func nodeinfoCommand(env *tool.Env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "nodeinfo NODE",
+		Short: "Show all that is known of one node",
+		Long: `Shows one node as the master knows it: its sessions and its pending or latest
+fence with what the agents wrote. Without a master, what another server knows is
+shown, and the exit status is 3. With --json prints the node as one object.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := look(cmd.Context(), env, nil)
+			if err != nil {
+				return err
+			}
+			if v.best == nil {
+				return v.problem()
+			}
+			i := slices.IndexFunc(v.best.GetNodes(), func(n *gulmv1.Node) bool { return n.GetName() == args[0] })
+			if i < 0 {
+				return gulmerr.New(gulmerr.ErrUnknownNode, "cluster %s has no node %q", v.best.GetCluster(), args[0])
+			}
+			if v.serving == nil {
+				fmt.Fprintf(env.Stderr, "warning: no master serves; this is what %s knows\n", v.best.GetServer())
+			}
+			if env.JSON {
+				err = env.PrintJSON(nodeToJSON(v.best.GetNodes()[i]))
+			} else {
+				err = printNode(env.Stdout, v.best.GetNodes()[i])
+			}
+			if err != nil {
+				return err
+			}
+			return v.problem()
+		},
+	}
+}
+
+func printNode(w io.Writer, n *gulmv1.Node) error {
+	rows := [][]string{
+		{"node:", tool.Line(n.GetName())},
+		{"address:", tool.Line(n.GetAddress())},
+		{"lock server:", yesNo(n.GetServer())},
+		{"state:", tool.NodeState(n.GetState())},
+		{"since:", tool.Stamp(n.GetSinceMs())},
+		{"incarnation:", strconv.FormatUint(n.GetIncarnation(), 10)},
+		{"boot id:", tool.Line(n.GetBootId())},
+		{"last beat:", tool.Ago(n.GetLastBeatMs())},
+		{"locks:", strconv.FormatUint(n.GetLocks(), 10)},
+		{"fence:", fenceWords(n.GetFence())},
+	}
+	if err := tool.Table(w, "", rows); err != nil {
+		return err
+	}
+	tool.ShowAttempts(w, "  ", n.GetFence())
+	if len(n.GetSessions()) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	rows = [][]string{{"SESSION", "LOCKS", "ATTACHED", "PROCESS"}}
+	for _, s := range n.GetSessions() {
+		rows = append(rows, []string{
+			strconv.FormatUint(s.GetSession(), 10), strconv.FormatUint(s.GetLocks(), 10), yesNo(s.GetAttached()), tool.Line(s.GetProcess()),
+		})
+	}
+	return tool.Table(w, "", rows)
+}
+
+// fenceWords says in one line how the pending or latest fence stands.
+func fenceWords(f *gulmv1.Fence) string {
+	switch f.GetState() {
+	case gulmv1.FenceState_FENCE_STATE_NONE:
+		return "never"
+	case gulmv1.FenceState_FENCE_STATE_WANTED:
+		return fmt.Sprintf("pending since %s, round %d: %s", tool.Stamp(f.GetWantedMs()), f.GetRounds(), tool.Line(f.GetReason()))
+	}
+	return fmt.Sprintf("%s by %s at %s (incarnation %d: %s)",
+		tool.FenceState(f.GetState()), tool.Line(f.GetBy()), tool.Stamp(f.GetSettledMs()), f.GetIncarnation(), tool.Line(f.GetReason()))
+}

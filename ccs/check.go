@@ -152,7 +152,22 @@ func (l *loader) checkMethod(n *Node, m Method, used map[string]bool) {
 		l.fault(NodesFile, m.line, where+" has no step that stops the node", "add a device with off or reboot")
 	}
 	if reboots > 1 {
-		l.warn(NodesFile, m.line, where+" reboots several devices one after the other: a node with two power supplies never loses power",
+		l.fault(NodesFile, m.line, where+" reboots several devices one after the other: a node with two power supplies never loses power",
 			"write off for each of them, then on for each of them")
+	}
+}
+
+// checkPlans lets whoever runs the methods say what it would refuse: better now
+// than when a node has failed. It needs a configuration without other faults.
+func (l *loader) checkPlans() {
+	for i := range l.cfg.Nodes {
+		n := &l.cfg.Nodes[i]
+		plan, _ := l.cfg.FencePlan(n.Name)
+		for j, m := range plan.Methods {
+			if err := m.Validate(n.Name); err != nil {
+				text := fmt.Sprintf("the method %q of node %q cannot be run: %v", m.Name, n.Name, err)
+				l.fault(NodesFile, n.Methods[j].line, text, "change the method or its devices")
+			}
+		}
 	}
 }

@@ -128,6 +128,9 @@ func (l *loader) build(texts map[string][]byte) (*Config, error) {
 	if whole {
 		l.crossCheck()
 	}
+	if whole && len(l.faults) == 0 {
+		l.checkPlans()
+	}
 	if len(l.faults) > 0 {
 		return nil, &Faults{Dir: l.dir, List: sortFaults(l.faults)}
 	}

@@ -183,11 +183,11 @@ func (s *Server) tellMaster(ctx context.Context, force bool) error {
 	if s.master.Serving() {
 		return s.edge.LetGo(ctx, s.opt.Name, force)
 	}
-	name := s.replica.Status().Leader
-	if name == "" || name == s.opt.Name {
+	st := s.replica.Status()
+	if st.Leading || st.Leader == "" {
 		return gulmerr.New(gulmerr.ErrNoQuorum, "no master can be told that %s leaves: wait until there is one, or use --force", s.opt.Name)
 	}
-	return s.peers.leave(ctx, name, force)
+	return s.peers.leave(ctx, st.Leader, force)
 }
 
 // Close stops everything and waits for it. It does not log out: see Leave.

@@ -65,6 +65,7 @@ var layers = []rule{
 	{pattern: "cmd/lock_gulmd", layer: 12},
 	{pattern: "cmd/gulm_tool", layer: 12},
 	{pattern: "cmd/fence_node", layer: 12},
+	{pattern: "cmd/fence_process", layer: 12},
 	{pattern: "cmd/fence_ack_manual", layer: 12},
 	{pattern: "cmd/ccs_tool", layer: 12},
 

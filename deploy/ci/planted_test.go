@@ -204,6 +204,8 @@ func TestCheckWords_planted(t *testing.T) {
 		{"server/master/a.go", "// the leader answers", "say master"},
 		{"server/master/a.go", "func isLeader() bool", "say master"},
 		{"server/master/a.go", "// leadership is checked again", ""},
+		{"server/master/a.go", "err := m.replica.VerifyLeader(ctx)", ""},
+		{"server/master/a.go", "func VerifyLeader() error", "say master"},
 		{"server/replica/a.go", "// the leader answers", ""},
 		{"server/master/a.go", "// raft's leader is the master", ""},
 		{"server/rpc/a.go", "// TODO: later", "number of its issue"},

@@ -13,6 +13,9 @@ import (
 )
 
 func main() {
+	if code, played := playPart(); played {
+		os.Exit(code)
+	}
 	os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -25,6 +28,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 // here.
 var verbs = []func(*tool.Env) *cobra.Command{
 	ackCommand,
+	demoCommand,
 	expireCommand,
 	locksCommand,
 	nodeinfoCommand,

@@ -1,0 +1,159 @@
+package state_test
+
+import (
+	"fmt"
+
+	"lock_gulmd/server/lock"
+	"lock_gulmd/server/member"
+	"lock_gulmd/server/state"
+)
+
+// source chooses a number from 0 to n-1.
+type source func(n int) int
+
+const (
+	nodes     = 4
+	resources = 3
+	locksEach = 3
+)
+
+// choose makes a command that mostly makes sense in the state; now and then one
+// that does not.
+func choose(pick source, s *state.State) state.Command {
+	switch n := pick(100); {
+	case n < 60:
+		b := &state.Batch{}
+		for range 1 + pick(3) {
+			b.Groups = append(b.Groups, chooseGroup(pick, s))
+		}
+		return b
+	case n < 74:
+		return login(chooseNode(pick), fmt.Sprint("boot", pick(6)/5), byte(pick(8)/2))
+	case n < 78:
+		return state.Logout{Session: chooseSession(pick, s)}
+	case n < 82:
+		seen := s.Index()
+		if pick(4) == 0 {
+			seen -= min(seen, uint64(pick(10)))
+		}
+		return state.Expire{Term: chooseTerm(pick, s), Life: chooseLife(pick, s), Seen: seen, Silent: 7, Reason: "silent"}
+	case n < 93:
+		return chooseFence(pick, s)
+	case n < 96:
+		return chooseBegin(pick, s)
+	}
+	server := fmt.Sprint("s", pick(3))
+	return []state.Command{state.ServerLeft{Server: server}, state.ServerEntered{Server: server}, state.Check{Index: s.Index(), Digest: s.Digest()}}[pick(3)]
+}
+
+func chooseBegin(pick source, s *state.State) state.Command {
+	c := state.BeginTerm{Term: s.Term() + uint64(pick(3)), Server: fmt.Sprint("s", pick(3))}
+	if pick(3) == 0 {
+		c.Limits = state.Limits{
+			Locks: uint64(pick(12)), Resources: uint64(pick(4)), Lockspaces: uint64(pick(3)), Sessions: uint64(pick(8)), InFlight: uint64(pick(6)),
+		}
+	}
+	return c
+}
+
+func chooseFence(pick source, s *state.State) state.Command {
+	term, life := chooseTerm(pick, s), chooseLife(pick, s)
+	if pending := s.Members().Pending(); len(pending) > 0 && pick(5) > 0 {
+		life = pending[pick(len(pending))]
+	}
+	switch pick(6) {
+	case 0:
+		return state.FenceBegin{Term: term, Life: life}
+	case 1:
+		return state.FenceAttempted{Term: term, Life: life, Attempt: member.Attempt{Method: "m", Device: "d", Outcome: "failed", Start: 3}}
+	case 2:
+		return state.FenceAcknowledged{Term: term, Life: life, Operator: "root"}
+	}
+	return state.FenceProved{Term: term, Life: life, By: "m/d"}
+}
+
+func chooseNode(pick source) string { return string(rune('a' + pick(nodes))) }
+
+func chooseTerm(pick source, s *state.State) uint64 {
+	if pick(12) == 0 {
+		return s.Term() + uint64(pick(3)) - 1
+	}
+	return s.Term()
+}
+
+func chooseLife(pick source, s *state.State) member.Life {
+	l := member.Life{Node: chooseNode(pick)}
+	n, _ := s.Members().Node(l.Node)
+	l.Incarnation = n.Incarnation
+	if pick(12) == 0 {
+		l.Incarnation += uint64(pick(3)) - 1
+	}
+	return l
+}
+
+func chooseSession(pick source, s *state.State) uint64 {
+	sessions := s.Members().Sessions()
+	if len(sessions) == 0 || pick(20) == 0 {
+		return uint64(pick(20))
+	}
+	return sessions[pick(len(sessions))].Number
+}
+
+// chooseGroup sends what is next in line; now and then something again, with a
+// gap, or nothing.
+func chooseGroup(pick source, s *state.State) state.Group {
+	g := state.Group{Session: chooseSession(pick, s)}
+	applied := s.Applied(g.Session)
+	g.Confirmed = applied - min(applied, uint64(pick(4)))
+	seq := applied + 1
+	switch pick(12) {
+	case 0:
+		seq -= min(seq, uint64(pick(4)))
+	case 1:
+		seq += uint64(pick(2))
+	}
+	for range pick(4) {
+		g.Requests = append(g.Requests, chooseRequest(pick, seq, applied))
+		seq++
+	}
+	return g
+}
+
+// chooseRequest joins a lockspace first.
+func chooseRequest(pick source, seq, applied uint64) state.Request {
+	r := state.Request{
+		Seq: seq, Lock: lock.ID(1 + pick(locksEach)), Lockspace: 1, Name: fmt.Appendf(nil, "r%d", pick(resources)), Mode: lock.Mode(pick(6)),
+		Flags: []lock.Flags{0, 0, 0, lock.NoQueue, lock.NoCallbacks}[pick(5)],
+	}
+	n := pick(40)
+	switch {
+	case applied == 0, n == 0:
+		r.Op, r.Name = state.OpJoin, []byte("gfs")
+	case n < 17:
+		r.Op = state.OpLock
+	case n < 27:
+		r.Op = state.OpConvert
+		r.Flags &= lock.NoQueue
+	case n < 35:
+		r.Op = state.OpUnlock
+	case n < 37:
+		r.Op = state.OpCancel
+	case n < 38:
+		r.Op = state.OpLeave
+	default:
+		r.Op, r.Lockspace = state.Op(pick(9)), uint32(pick(3))
+	}
+	return r
+}
+
+// script makes n commands that make sense one after the other.
+func script(pick source, n int) []state.Command {
+	s := state.New()
+	commands := []state.Command{state.BeginTerm{Term: 1, Server: "s1"}}
+	for i := range n {
+		c := commands[i]
+		s.Apply(uint64(i+1), 0, c)
+		commands = append(commands, choose(pick, s))
+	}
+	return commands[:n]
+}

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"slices"
 
 	"lock_gulmd/server/lock"
@@ -63,7 +64,7 @@ func FromImage(img Image, next func(*lock.ResourceState) bool) (*State, bool) {
 	for _, sp := range img.Spaces {
 		restore.Space(sp)
 	}
-	sound := true
+	sound := img.countsSpaces()
 	sessions := make([]member.Session, 0, len(img.Sessions))
 	for _, si := range img.Sessions {
 		restore.Session(lock.Session(si.Number), si.Frozen)
@@ -77,12 +78,44 @@ func FromImage(img Image, next func(*lock.ResourceState) bool) (*State, bool) {
 		s.numbers = append(s.numbers, n)
 	}
 	sound = s.members.Restore(img.Nodes, sessions, img.LastSession) && sound
-	slices.SortFunc(s.numbers, func(a, b numbers) int { return int(a.session) - int(b.session) })
+	slices.SortFunc(s.numbers, func(a, b numbers) int { return cmp.Compare(a.session, b.session) })
 	var r lock.ResourceState
 	for next(&r) {
+		sound = sound && img.counts(&r)
 		restore.Resource(&r)
 	}
 	table, ok := restore.Finish()
 	s.locks = table
 	return s, ok && sound
+}
+
+// countsSpaces reports whether the lockspaces are within the counter, and their
+// members are sessions.
+func (img *Image) countsSpaces() bool {
+	known := make(map[lock.Session]bool, len(img.Sessions))
+	for i := range img.Sessions {
+		known[lock.Session(img.Sessions[i].Number)] = true
+	}
+	for _, sp := range img.Spaces {
+		if sp.Number > img.Counters.Lockspace {
+			return false
+		}
+		for _, m := range sp.Members {
+			if !known[m] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// counts reports whether the locks of a resource are within the counters: else
+// an order or a token would be given out twice.
+func (img *Image) counts(r *lock.ResourceState) bool {
+	for i := range r.Locks {
+		if r.Locks[i].Order > img.Counters.Order || r.Locks[i].Token > img.Counters.Token || r.Locks[i].Changed > img.Index {
+			return false
+		}
+	}
+	return true
 }

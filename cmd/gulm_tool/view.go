@@ -225,7 +225,7 @@ func digestsDiffer(answers []answer) []string {
 		for _, digest := range sortedKeys(at[index]) {
 			sides = append(sides, fmt.Sprintf("%s on %s", hexDigest(digest), strings.Join(at[index][digest], ", ")))
 		}
-		out = append(out, fmt.Sprintf("states differ at index %d: digest %s; the odd one out must be stopped and its data folder set aside",
+		out = append(out, fmt.Sprintf("states differ at index %d: digest %s; the one that differs from the others must not serve: stop it and look at its log",
 			index, strings.Join(sides, ", ")))
 	}
 	return out

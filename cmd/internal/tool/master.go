@@ -98,7 +98,7 @@ func (c *Cluster) locate(ctx context.Context) (Server, error) {
 		})
 	})
 	var said []string
-	var named []Server
+	var named, claims []Server // who a server takes for the master; who takes itself for it
 	heard := 0
 	for i, a := range answers {
 		if a.err != nil {
@@ -110,32 +110,37 @@ func (c *Cluster) locate(ctx context.Context) (Server, error) {
 		}
 		heard++
 		c.Learn(servers[i], a.reply.GetServer(), a.reply.GetServers())
-		if a.reply.GetRole() == gulmv1.ServerRole_SERVER_ROLE_MASTER {
-			return Server{a.reply.GetServer(), servers[i].Address}, nil
-		}
-		if m := a.reply.GetMaster(); m.GetAddress() != "" {
+		switch m := a.reply.GetMaster(); {
+		case a.reply.GetRole() == gulmv1.ServerRole_SERVER_ROLE_MASTER:
+			self := Server{a.reply.GetServer(), servers[i].Address}
+			claims, named = append(claims, self), append(named, self)
+		case m.GetAddress() != "":
 			named = append(named, Server{m.GetName(), m.GetAddress()})
 		}
 		said = append(said, fmt.Sprintf("%s is %s", a.reply.GetServer(), Role(a.reply.GetRole())))
 	}
 	switch {
+	case len(claims) > 0:
+		return mostNamed(claims, named), nil
 	case len(named) > 0:
-		return mostNamed(named), nil
+		return mostNamed(named, named), nil
 	case heard == 0:
 		return Server{}, fmt.Errorf("%w: %w", errSilent, gulmerr.New(gulmerr.ErrUnavailable, "%s", strings.Join(said, "; ")))
 	}
 	return Server{}, gulmerr.New(gulmerr.ErrNoQuorum, "%s", strings.Join(said, "; "))
 }
 
-// mostNamed returns the server that most name, the first of them if several do.
-func mostNamed(named []Server) Server {
-	votes := map[Server]int{}
+// mostNamed returns the candidate that most servers name, the first of them if
+// several are. A master that was cut off from the others may not know it yet:
+// it has only its own voice.
+func mostNamed(candidates, named []Server) Server {
+	votes := map[string]int{}
 	for _, s := range named {
-		votes[s]++
+		votes[s.Name]++
 	}
-	best := named[0]
-	for _, s := range named {
-		if votes[s] > votes[best] {
+	best := candidates[0]
+	for _, s := range candidates {
+		if votes[s.Name] > votes[best.Name] {
 			best = s
 		}
 	}

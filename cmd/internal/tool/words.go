@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	gulmv1 "lock_gulmd/proto/gulm/v1"
 )
@@ -49,11 +50,12 @@ func Clean(text string) string {
 	}
 	var out strings.Builder
 	for i, r := range text {
+		_, width := utf8.DecodeRuneInString(text[i:])
 		switch {
-		case safe(r):
-			out.WriteRune(r)
-		case r == unicode.ReplacementChar:
+		case r == unicode.ReplacementChar && width == 1:
 			fmt.Fprintf(&out, `\x%02x`, text[i])
+		case safe(r), r == unicode.ReplacementChar:
+			out.WriteRune(r)
 		default:
 			out.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
 		}

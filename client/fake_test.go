@@ -12,7 +12,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/test/bufconn"
 
 	gulmv1 "lock_gulmd/proto/gulm/v1"
 	"lock_gulmd/proto/gulmerr"
@@ -40,6 +39,7 @@ type fakeCluster struct {
 	messages, requests int // that came, with at least one request
 	largest            int // requests in one message
 	applied            map[string]int
+	logouts            int
 }
 
 // faults are what goes wrong, guarded by the cluster's lock.
@@ -51,7 +51,6 @@ type faults struct {
 	cutAfter    func(*gulmv1.Request) bool            // the stream ends after this request is applied, without the replies
 	holdReplies bool                                  // replies and events stay in the outbox
 	locate      func(addr string) *gulmv1.LocateReply // another answer
-	logouts     int                                   // how many logouts came
 }
 
 // fakeServer is one server of the cluster.
@@ -60,7 +59,7 @@ type fakeServer struct {
 	gulmv1.UnimplementedLockServiceServer
 	cluster *fakeCluster
 	addr    string
-	lis     *bufconn.Listener
+	lis     *listener
 	grpc    *grpc.Server
 	hang    bool // connections are neither made nor refused
 }
@@ -80,16 +79,16 @@ type fakeSession struct {
 }
 
 type fakeLock struct {
-	session       *fakeSession
-	number        uint64
-	key           string
-	held, granted bool
-	mode, want    Mode
-	token         uint64
-	changed       uint64
-	blocking      Mode
-	blocked       bool
-	quiet         bool
+	session    *fakeSession
+	number     uint64
+	key        string
+	held       bool
+	mode, want Mode
+	token      uint64
+	changed    uint64
+	blocking   Mode
+	blocked    bool
+	quiet      bool
 }
 
 // fakeQueue is one resource.
@@ -151,7 +150,7 @@ func (c *fakeCluster) addrs() []string {
 
 // start starts a server.
 func (c *fakeCluster) start(addr string) {
-	s := &fakeServer{cluster: c, addr: addr, lis: bufconn.Listen(1 << 20)}
+	s := &fakeServer{cluster: c, addr: addr, lis: listen()}
 	s.grpc = grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}))
 	gulmv1.RegisterCoreServiceServer(s.grpc, s)
 	gulmv1.RegisterLockServiceServer(s.grpc, s)
@@ -187,7 +186,7 @@ func (c *fakeCluster) dial(ctx context.Context, addr string) (net.Conn, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	return s.lis.DialContext(ctx)
+	return s.lis.dial(ctx)
 }
 
 func (c *fakeCluster) config(node string) Config {
@@ -338,7 +337,7 @@ func (s *fakeServer) Logout(_ context.Context, req *gulmv1.LogoutRequest) (*gulm
 	c := s.cluster
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.faults.logouts++
+	c.logouts++
 	session := c.sessions[req.GetSession()]
 	if session == nil || session.over != nil {
 		return &gulmv1.LogoutReply{}, nil

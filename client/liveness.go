@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -80,7 +81,7 @@ type liveness struct {
 	// alive is done while the locks are lost, and for good at the end.
 	alive context.Context
 	lose  context.CancelCauseFunc
-	// back is closed when the locks are no longer lost, and at the end.
+	// back is closed while the locks are not lost, and for good at the end.
 	back chan struct{}
 }
 
@@ -98,16 +99,17 @@ func newLiveness(d deadlines, emit func(Event)) *liveness {
 
 // run makes the states change in time, until ctx ends.
 func (l *liveness) run(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
 	for {
+		timer := time.NewTimer(l.tick())
 		select {
 		case <-timer.C:
 		case <-l.kick:
 		case <-ctx.Done():
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
 			return
 		}
-		timer.Reset(l.tick())
 	}
 }
 
@@ -247,7 +249,7 @@ func (l *liveness) good() error {
 func (l *liveness) wait(ctx context.Context) error {
 	for {
 		err := l.good()
-		if err != ErrLost { //nolint:errorlint // good returns it bare
+		if !errors.Is(err, ErrLost) {
 			return err
 		}
 		select {
@@ -261,18 +263,8 @@ func (l *liveness) wait(ctx context.Context) error {
 func (l *liveness) whenBack() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.state != StateLost {
-		return closedChan
-	}
-	return l.back
+	return l.back // closed, unless the state is lost
 }
-
-// closedChan is a channel that is closed.
-var closedChan = func() <-chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
-}()
 
 // current returns the state and the context that ends when the locks are lost.
 func (l *liveness) current() (State, context.Context) {

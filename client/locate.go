@@ -192,7 +192,7 @@ func (l *locator) once(ctx context.Context, addr string, call func(context.Conte
 func passing(err error) bool {
 	for _, e := range []error{
 		gulmerr.ErrNotMaster, ErrNoQuorum, ErrUnavailable, gulmerr.ErrShuttingDown, ErrNodeExpired, ErrNotFenced,
-		ErrStaleIncarnation, gulmerr.ErrStaleTerm, context.DeadlineExceeded, context.Canceled,
+		ErrStaleIncarnation, gulmerr.ErrStaleTerm, gulmerr.ErrSessionTaken, gulmerr.ErrOutOfOrder, context.DeadlineExceeded, context.Canceled,
 	} {
 		if errors.Is(err, e) {
 			return true

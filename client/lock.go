@@ -300,13 +300,13 @@ func (l *Lock) event(e *gulmv1.Event) {
 // unlocked again.
 func (l *Lock) granted(c *call, mode Mode, token uint64) {
 	l.mode, l.token, l.phase = mode, token, phaseHeld
+	l.held.Store(true) // before finish: the caller goes on right then, without a lock
 	l.finish(c, nil)
 	if c.givenUp && c.op == gulmv1.Op_OP_LOCK {
 		l.release(nil)
 		l.space.tidied()
 		return
 	}
-	l.held.Store(true)
 	l.passHint()
 }
 

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"io"
 	"runtime"
 	"time"
 
@@ -24,6 +25,7 @@ var errBehind = gulmerr.New(gulmerr.ErrNotMaster, "server knows less than the se
 func (n *Node) keep(ctx context.Context, master string) {
 	at := course{hint: master}
 	pause := pauses{min: n.cfg.PauseMin, max: n.cfg.PauseMax}
+	complaint := ""
 	for ctx.Err() == nil {
 		addr, err := n.servers.next(ctx, &at)
 		if err == nil {
@@ -42,7 +44,10 @@ func (n *Node) keep(ctx context.Context, master string) {
 		if ctx.Err() != nil {
 			return
 		}
-		n.log.Debug("no stream to the master", "server", addr, "err", err)
+		if !passing(err) && err.Error() != complaint { // once, not at every try
+			complaint = err.Error()
+			n.log.Warn("master refuses the stream", "server", addr, "err", err)
+		}
 		if !at.redirected {
 			pause.wait(ctx)
 		}
@@ -122,6 +127,8 @@ func (s *stream) attach() error {
 	}, Confirmed: confirmed})
 	first, err := s.grpc.Recv()
 	switch {
+	case errors.Is(err, io.EOF):
+		return gulmerr.New(ErrUnavailable, "server %s ended the stream before it began", s.addr)
 	case err != nil:
 		return gulmerr.FromStatus(err)
 	case first.GetAttached() == nil:
@@ -144,6 +151,9 @@ func (s *stream) attach() error {
 func (s *stream) read() error {
 	for {
 		reply, err := s.grpc.Recv()
+		if errors.Is(err, io.EOF) {
+			return gulmerr.New(ErrUnavailable, "server %s ended the stream without a reason", s.addr)
+		}
 		if err != nil {
 			return gulmerr.FromStatus(err)
 		}
@@ -188,7 +198,7 @@ const reasonOutOfOrder = "OUT_OF_ORDER"
 // queued while one message is sent goes into the next.
 func (s *stream) write(ctx context.Context) {
 	n := s.node
-	beat := time.NewTimer(0)
+	beat := time.NewTimer(n.live.beat)
 	defer beat.Stop()
 	var next time.Time // of the next beat
 	for {

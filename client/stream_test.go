@@ -403,5 +403,7 @@ func stormWorker(t *testing.T, ls *Lockspace, r *rooms, rng *rand.Rand) {
 	}
 }
 
-// upTo returns a random time below d.
-func upTo(rng *rand.Rand, d time.Duration) time.Duration { return time.Duration(rng.Int64N(int64(d))) }
+// upTo returns a random time of at most d, and not 0.
+func upTo(rng *rand.Rand, d time.Duration) time.Duration {
+	return 1 + time.Duration(rng.Int64N(int64(d)))
+}

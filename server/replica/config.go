@@ -84,7 +84,8 @@ type Config struct {
 	// It may be called often and from many goroutines, and must not block.
 	OnMismatch func(Mismatch)
 	// VerifyPeer, when set, compares the name that the other end of conn claims
-	// with what its certificate proves. An error refuses the connection.
+	// with what its certificate proves. conn is the one that Stream has made. An
+	// error refuses the connection.
 	VerifyPeer func(conn net.Conn, server string) error
 
 	// Fatal is called once when the process must stop: the disk failed or

@@ -110,6 +110,15 @@ func (c *trackedConn) Close() error {
 	return c.Conn.Close()
 }
 
+// untracked returns the connection as the stream layer made it, which knows its
+// certificate.
+func untracked(conn net.Conn) net.Conn {
+	if t, ok := conn.(*trackedConn); ok {
+		return t.Conn
+	}
+	return conn
+}
+
 // track takes conn into the list, or closes it when the layer is cut.
 func (s *layer) track(conn net.Conn) (net.Conn, error) {
 	s.mu.Lock()
@@ -377,7 +386,7 @@ func (s *layer) examine(conn net.Conn, h hello, want string) verdict {
 		return refuse(verdictServer, "server %s answers at the address where server %s looks for %s", s.cfg.Server, h.Server, h.Target)
 	}
 	if s.cfg.VerifyPeer != nil {
-		if err := s.cfg.VerifyPeer(conn, h.Server); err != nil {
+		if err := s.cfg.VerifyPeer(untracked(conn), h.Server); err != nil {
 			return refuse(verdictServer, "server %s has not proved its name: %v", h.Server, err)
 		}
 	}

@@ -52,13 +52,17 @@ func (b *batcher) submit(ctx context.Context, g state.Group) error {
 	return nil
 }
 
-// take returns up to max requests in the order in which they came.
+// take returns up to limit requests, of up to limit groups, in the order in which
+// they came. Room is given back for what it returns, and not for the rest of a
+// group that it cuts.
 func (b *batcher) take(limit int) []state.Group {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n, requests := 0, 0
-	for n < len(b.groups) && requests < limit {
+	var room int64
+	for n < len(b.groups) && n < limit && requests < limit {
 		requests += len(b.groups[n].Requests)
+		room += b.weight(&b.groups[n])
 		n++
 	}
 	if n == 0 {
@@ -66,17 +70,15 @@ func (b *batcher) take(limit int) []state.Group {
 	}
 	taken := b.groups[:n:n]
 	b.groups = b.groups[n:]
-	for i := range taken {
-		b.room.Release(b.weight(&taken[i]))
-	}
 	if requests > limit {
 		last := &taken[n-1]
 		keep := len(last.Requests) - (requests - limit)
 		rest := state.Group{Session: last.Session, Confirmed: last.Confirmed, Requests: last.Requests[keep:]}
 		last.Requests = last.Requests[:keep:keep]
 		b.groups = append([]state.Group{rest}, b.groups...)
-		b.room.TryAcquire(b.weight(&rest)) // it was counted before; a moment of overdraft does no harm
+		room -= b.weight(&rest)
 	}
+	b.room.Release(room)
 	return taken
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"lock_gulmd/fence/sim"
 	gulmv1 "lock_gulmd/proto/gulm/v1"
 )
 
@@ -33,3 +34,6 @@ func drain[T any](stream grpc.ServerStreamingClient[T], f func(*T)) (int, error)
 		f(m)
 	}
 }
+
+// behaviourHang is a power switch that never answers.
+var behaviourHang = sim.Behaviour{Hang: true}

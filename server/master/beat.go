@@ -10,9 +10,14 @@ import (
 type beats struct {
 	wake chan struct{}
 
+	// patience is how old pulse may be before this server doubts its own time.
+	patience time.Duration
+
 	mu      sync.Mutex
 	lives   map[uint64]*life
 	pending map[uint64]uint64 // highest beat to be acknowledged, by session
+	// pulse is when this server last showed that its own goroutines run in time.
+	pulse time.Time
 }
 
 type life struct {
@@ -20,10 +25,14 @@ type life struct {
 	// busy counts this server's own delays: a stream that waits to be served is
 	// not read, and its silence proves nothing.
 	busy int
+	// condemned: its node is being expired, so none of its beats is good.
+	condemned bool
 }
 
-func newBeats() *beats {
-	return &beats{wake: make(chan struct{}, 1), lives: map[uint64]*life{}, pending: map[uint64]uint64{}}
+func newBeats(patience time.Duration) *beats {
+	return &beats{
+		wake: make(chan struct{}, 1), patience: patience, lives: map[uint64]*life{}, pending: map[uint64]uint64{}, pulse: time.Now(),
+	}
 }
 
 // life returns the session's record, a new one heard of just now if there is
@@ -61,7 +70,7 @@ func (b *beats) leave(session uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l := b.life(session)
-	l.busy--
+	l.busy = max(0, l.busy-1) // the record may be younger than the entry
 	l.last = time.Now()
 }
 
@@ -74,13 +83,55 @@ func (b *beats) last(session uint64) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// restart gives every session a full period from now.
-func (b *beats) restart() {
+// tick shows that this server's own goroutines run. If they did not for longer
+// than patience, every session gets a full period from now: what looks like their
+// silence may have been ours. It returns how long that was, 0 if it was not.
+func (b *beats) tick() time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
+	gap := now.Sub(b.pulse)
+	b.pulse = now
+	if gap <= b.patience {
+		return 0
+	}
 	for _, l := range b.lives {
 		l.last = now
+	}
+	return gap
+}
+
+// condemn returns true if a session still is silent for longer than limit and
+// this server can trust its own time. From then on no beat of the given sessions,
+// which are those of its node, is acknowledged, until pardon.
+func (b *beats) condemn(session uint64, limit time.Duration, all []uint64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	if l := b.life(session); now.Sub(b.pulse) > b.patience || l.busy > 0 || now.Sub(l.last) <= limit {
+		return false
+	}
+	for _, s := range all {
+		b.life(s).condemned = true
+	}
+	return true
+}
+
+func (b *beats) pardon(sessions []uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range sessions {
+		b.life(s).condemned = false
+	}
+}
+
+// unlessCondemned calls f while no session can be condemned, but for a session
+// that already is.
+func (b *beats) unlessCondemned(session uint64, f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if l := b.lives[session]; l == nil || !l.condemned {
+		f()
 	}
 }
 
@@ -128,7 +179,7 @@ func (t *term) acknowledge(ctx context.Context) error {
 			return translate(err)
 		}
 		for session, beat := range pending {
-			t.m.cfg.Hub.Acknowledge(session, beat)
+			t.beats.unlessCondemned(session, func() { t.m.cfg.Hub.Acknowledge(session, beat) })
 		}
 	}
 }

@@ -21,19 +21,26 @@ const (
 	lateFloor = 250 * time.Millisecond
 )
 
-// expire declares nodes dead that were silent for too long. If this loop itself
-// was late, everybody gets a full period anew: what looks like their silence may
-// have been ours.
-func (t *term) expire(ctx context.Context) error {
-	look := max(t.m.cfg.HeartbeatRate/looksPerRate, minLook)
-	lateness := max(t.m.cfg.HeartbeatRate/2, lateFloor)
-	before := time.Now()
-	for sleep(ctx, look) {
-		if gap := time.Since(before); gap > look+lateness {
+// lookPeriod is how often a master looks who is late.
+func (c *Config) lookPeriod() time.Duration { return max(c.HeartbeatRate/looksPerRate, minLook) }
+
+// patience is how late this server's own goroutines may be.
+func (c *Config) patience() time.Duration { return c.lookPeriod() + max(c.HeartbeatRate/2, lateFloor) }
+
+// pulse notices when this server itself stood still. It waits for nothing but the
+// clock, so a majority that takes long is not mistaken for that.
+func (t *term) pulse(ctx context.Context) error {
+	for sleep(ctx, t.m.cfg.lookPeriod()) {
+		if gap := t.beats.tick(); gap > 0 {
 			t.log.Warn("master was late, all nodes get a new period", "dur", gap)
-			t.beats.restart()
 		}
-		before = time.Now()
+	}
+	return nil
+}
+
+// expire declares nodes dead that were silent for too long.
+func (t *term) expire(ctx context.Context) error {
+	for sleep(ctx, t.m.cfg.lookPeriod()) {
 		if err := t.judge(ctx); err != nil {
 			return err
 		}
@@ -46,6 +53,7 @@ type suspect struct {
 	node    member.Node
 	session member.Session
 	silent  time.Duration
+	all     []uint64 // sessions of the node
 }
 
 func (t *term) judge(ctx context.Context) error {
@@ -53,17 +61,23 @@ func (t *term) judge(ctx context.Context) error {
 	if len(suspects) == 0 {
 		return nil
 	}
-	began := time.Now()
 	if err := t.m.cfg.Replica.VerifyLeader(ctx); err != nil {
 		return translate(err)
 	}
-	if time.Since(began) > lateFloor {
-		return nil // the confirmation took long: look again
-	}
 	for _, s := range suspects {
+		// What arrived while a majority was asked counts; what arrives from now
+		// on is not acknowledged, lest a node is told that it is safe and then
+		// expired.
+		if !t.beats.condemn(s.session.Number, t.m.cfg.Expiry, s.all) {
+			continue
+		}
 		why := fmt.Sprintf("session %d (%s) was silent for %v", s.session.Number, s.session.Process, s.silent.Round(time.Millisecond))
-		if err := t.expireNode(ctx, s.node, s.node.Seen, s.silent, why); err != nil {
+		expired, err := t.expireNode(ctx, s.node, s.node.Seen, s.silent, why)
+		if err != nil {
 			return err
+		}
+		if !expired {
+			t.beats.pardon(s.all)
 		}
 	}
 	return nil
@@ -91,33 +105,40 @@ func (t *term) suspects() []suspect {
 	}
 	var out []suspect
 	for _, n := range nodes {
+		s := suspect{node: n}
 		for _, x := range sessions {
-			if silent, ok := late[x.Number]; ok && x.Node == n.Name {
-				out = append(out, suspect{n, x, silent})
-				break
+			if x.Node != n.Name {
+				continue
 			}
+			s.all = append(s.all, x.Number)
+			if silent := late[x.Number]; silent > s.silent {
+				s.session, s.silent = x, silent
+			}
+		}
+		if s.silent > 0 {
+			out = append(out, s)
 		}
 	}
 	return out
 }
 
-// expireNode proposes that a node is dead. That the state refuses, because the
-// node gave a sign of life or is gone, is no error.
-func (t *term) expireNode(ctx context.Context, n member.Node, seen uint64, silent time.Duration, why string) error {
+// expireNode proposes that a node is dead, and reports whether it is so. That the
+// state refuses, because the node gave a sign of life or is gone, is no error.
+func (t *term) expireNode(ctx context.Context, n member.Node, seen uint64, silent time.Duration, why string) (bool, error) {
 	result, err := t.do(ctx, state.Expire{
 		Term: t.number, Life: member.Life{Node: n.Name, Incarnation: n.Incarnation}, Seen: seen,
 		Silent: silent.Milliseconds(), Reason: why,
 	})
-	if err != nil {
-		return err
+	switch {
+	case err != nil:
+		return false, err
+	case result.Reason == reason.StaleTerm:
+		return false, fmt.Errorf("expiry is refused: %w", gulmerr.ErrStaleTerm)
+	case result.Reason != reason.None:
+		return false, nil
 	}
-	if result.Reason == reason.StaleTerm {
-		return fmt.Errorf("expiry is refused: %w", gulmerr.ErrStaleTerm)
-	}
-	if result.Reason == reason.None {
-		t.log.Info("node expired", "node", n.Name, "incarnation", n.Incarnation, "reason", why)
-	}
-	return nil
+	t.log.Info("node expired", "node", n.Name, "incarnation", n.Incarnation, "reason", why)
+	return true, nil
 }
 
 // ForceExpire declares a logged-in node dead on an operator's word; it is then

@@ -33,7 +33,7 @@ func (m *Master) begin(parent context.Context, number uint64) *term {
 	t := &term{m: m, number: number, log: m.cfg.Log.With("server", m.cfg.Server, "term", number), done: make(chan struct{})}
 	t.ctx, t.cancel = context.WithCancel(parent)
 	t.batches = newBatcher(t)
-	t.beats = newBeats()
+	t.beats = newBeats(m.cfg.patience())
 	go func() {
 		defer close(t.done)
 		if err := t.run(); err != nil && t.ctx.Err() == nil {
@@ -49,9 +49,10 @@ func (t *term) run() error {
 	if err := t.takeover(); err != nil {
 		return fmt.Errorf("takeover: %w", err)
 	}
+	t.beats.tick() // that the takeover took its time is no lateness
 	g, ctx := errgroup.WithContext(t.ctx)
 	for _, loop := range []func(context.Context) error{
-		t.batches.propose, t.batches.finish, t.acknowledge, t.expire, t.fence, t.check,
+		t.batches.propose, t.batches.finish, t.acknowledge, t.pulse, t.expire, t.fence, t.check,
 	} {
 		g.Go(func() error { return loop(ctx) })
 	}

@@ -1,0 +1,134 @@
+package master
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const (
+	testPatience = 1500 * time.Millisecond
+	testLimit    = 6 * time.Second
+)
+
+// in runs a test of beats in a bubble, with a pulse as the term keeps it.
+func in(t *testing.T, test func(t *testing.T, b *beats, sleep func(time.Duration))) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBeats(testPatience)
+		test(t, b, func(d time.Duration) {
+			for ; d > 0; d -= testPatience / 3 {
+				time.Sleep(min(d, testPatience/3))
+				b.tick()
+			}
+		})
+	})
+}
+
+func TestBeats_SilenceIsCounted(t *testing.T) {
+	in(t, func(t *testing.T, b *beats, sleep func(time.Duration)) {
+		b.alive(1, 0)
+		b.alive(2, 0)
+		sleep(testLimit)
+		b.alive(2, 7)
+		sleep(time.Millisecond)
+		late := b.keep([]uint64{1, 2, 3}, testLimit)
+		if len(late) != 1 || late[1] != testLimit+time.Millisecond {
+			t.Errorf("late are %v, want session 1 only", late)
+		}
+		if got := b.take(); len(got) != 1 || got[2] != 7 {
+			t.Errorf("to be acknowledged: %v", got)
+		}
+	})
+}
+
+// TestBeats_WhoIsNewHasAFullPeriod: a session that a new master meets was heard
+// of just now, whatever it did before.
+func TestBeats_WhoIsNewHasAFullPeriod(t *testing.T) {
+	in(t, func(t *testing.T, b *beats, sleep func(time.Duration)) {
+		b.keep([]uint64{1}, testLimit)
+		sleep(testLimit)
+		if late := b.keep([]uint64{1}, testLimit); len(late) != 0 {
+			t.Errorf("late are %v after exactly one period", late)
+		}
+		sleep(time.Millisecond)
+		if late := b.keep([]uint64{1}, testLimit); len(late) != 1 {
+			t.Error("session 1 is not late after more than one period")
+		}
+	})
+}
+
+// TestS6_WhoWasLateItselfJudgesNobody: a master whose goroutines stood still can
+// neither condemn anybody before it has noticed nor after.
+func TestS6_WhoWasLateItselfJudgesNobody(t *testing.T) {
+	in(t, func(t *testing.T, b *beats, sleep func(time.Duration)) {
+		b.alive(1, 0)
+		sleep(testLimit - time.Second)
+		time.Sleep(10 * time.Second) // stands still
+		if b.condemn(1, testLimit, []uint64{1}) {
+			t.Error("condemned right after the standstill")
+		}
+		if gap := b.tick(); gap != 10*time.Second {
+			t.Errorf("noticed a gap of %v", gap)
+		}
+		sleep(testLimit)
+		if late := b.keep([]uint64{1}, testLimit); len(late) != 0 || b.condemn(1, testLimit, []uint64{1}) {
+			t.Error("no full period was given after the standstill")
+		}
+		sleep(time.Second)
+		if !b.condemn(1, testLimit, []uint64{1}) {
+			t.Error("silence is forgiven for ever")
+		}
+	})
+}
+
+// TestS5_CondemnedBeatsAreNotAcknowledged: a beat that comes while the expiry is
+// on its way into the log must not tell its node that it is safe; one that came
+// before saves it.
+func TestS5_CondemnedBeatsAreNotAcknowledged(t *testing.T) {
+	in(t, func(t *testing.T, b *beats, sleep func(time.Duration)) {
+		acknowledged := func(session uint64) (yes bool) {
+			b.unlessCondemned(session, func() { yes = true })
+			return yes
+		}
+		b.alive(1, 0)
+		b.alive(2, 0) // another process of the same node
+		sleep(testLimit + time.Second)
+		b.alive(1, 5)
+		if b.condemn(1, testLimit, []uint64{1, 2}) || !acknowledged(1) {
+			t.Error("condemned in spite of a beat")
+		}
+		sleep(testLimit + time.Second)
+		if !b.condemn(1, testLimit, []uint64{1, 2}) {
+			t.Fatal("not condemned in spite of silence")
+		}
+		b.alive(1, 6)
+		b.alive(2, 6)
+		if acknowledged(1) || acknowledged(2) || !acknowledged(3) {
+			t.Error("a condemned node was acknowledged")
+		}
+		b.pardon([]uint64{1, 2})
+		if !acknowledged(1) || !acknowledged(2) {
+			t.Error("a pardoned node is not acknowledged")
+		}
+	})
+}
+
+// TestS6_WhoWaitsForThisServerIsNotLate: a stream that is not read since this
+// server is busy cannot beat. Sessions that come and go meanwhile leave nothing
+// behind that would shield them later.
+func TestS6_WhoWaitsForThisServerIsNotLate(t *testing.T) {
+	in(t, func(t *testing.T, b *beats, sleep func(time.Duration)) {
+		b.enter(1)
+		sleep(2 * testLimit)
+		if late := b.keep([]uint64{1}, testLimit); len(late) != 0 || b.condemn(1, testLimit, []uint64{1}) {
+			t.Error("judged while it waits for this server")
+		}
+		b.keep(nil, testLimit) // not in the state that was looked at
+		b.leave(1)
+		sleep(testLimit + time.Second)
+		if late := b.keep([]uint64{1}, testLimit); len(late) != 1 {
+			t.Error("session is shielded for ever")
+		}
+	})
+}

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -198,7 +199,12 @@ func TestLock_CancelRacesWithGrant(t *testing.T) {
 			if i%3 > 0 { // let it queue first
 				synctest.Wait()
 			}
-			go cancel()
+			go func() {
+				for range i % 50 { // later and later, so that either may win
+					runtime.Gosched()
+				}
+				cancel()
+			}()
 			go func() { _ = holder.Unlock() }()
 			switch r := <-done; {
 			case r.err == nil:

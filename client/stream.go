@@ -133,7 +133,7 @@ func (s *stream) attach() error {
 		return gulmerr.FromStatus(err)
 	case first.GetAttached() == nil:
 		return gulmerr.New(gulmerr.ErrVersion, "server %s did not begin the stream with attached", s.addr)
-	case first.GetAttached().GetApplied() < confirmed, first.GetIndex() != 0 && first.GetIndex() < seen:
+	case first.GetAttached().GetApplied() < confirmed:
 		return errBehind
 	}
 	s.attached = true
@@ -168,6 +168,10 @@ func (s *stream) read() error {
 func (s *stream) take(reply *gulmv1.SessionReply) error {
 	n := s.node
 	n.mu.Lock()
+	if index := reply.GetIndex(); index != 0 && index < n.seen {
+		n.mu.Unlock()
+		return errBehind
+	}
 	if n.err == nil {
 		for _, r := range reply.GetReplies() {
 			if r.GetReason() == reasonOutOfOrder {

@@ -174,6 +174,20 @@ func TestStream_ReplacedMasterIsNotBelieved(t *testing.T) {
 		session.applied = applied
 		c.mu.Unlock()
 		mustLock(t, ls, "s", EX)
+
+		c.mu.Lock() // now it knows the requests, but not the newest index
+		index := c.index
+		c.index = 1
+		c.mu.Unlock()
+		c.cut(gulmerr.ErrUnavailable)
+		time.Sleep(time.Minute)
+		if n.State() != StateLost || n.Err() != nil {
+			t.Fatalf("state is %v, err %v", n.State(), n.Err())
+		}
+		c.mu.Lock()
+		c.index = index
+		c.mu.Unlock()
+		mustLock(t, ls, "t", EX)
 	})
 }
 

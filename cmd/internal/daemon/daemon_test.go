@@ -24,12 +24,20 @@ type fakeServer struct {
 	leave, close time.Duration
 	closeErr     error
 
-	mu     sync.Mutex
-	done   chan struct{}
+	done chan struct{}
+
+	mu     sync.Mutex // what was given up may still run when a test looks
 	err    error
 	left   bool
 	forced bool
 	closed bool
+}
+
+// did tells whether the server was logged out, whether by force, and closed.
+func (f *fakeServer) did() (left, forced, closed bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.left, f.forced, f.closed
 }
 
 func newFake() *fakeServer { return &fakeServer{done: make(chan struct{})} }
@@ -49,12 +57,16 @@ func (f *fakeServer) Done() <-chan struct{} { return f.done }
 
 func (f *fakeServer) Err() error {
 	<-f.done
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	return f.err
 }
 
 func (f *fakeServer) Leave(ctx context.Context, force bool) error {
 	pause(ctx, f.leave)
+	f.mu.Lock()
 	f.left, f.forced = true, force
+	f.mu.Unlock()
 	f.end(nil)
 	return nil
 }
@@ -62,7 +74,9 @@ func (f *fakeServer) Leave(ctx context.Context, force bool) error {
 func (f *fakeServer) Close(ctx context.Context) error {
 	f.end(nil)
 	pause(ctx, f.close)
+	f.mu.Lock()
 	f.closed = true
+	f.mu.Unlock()
 	return errors.Join(f.closeErr, ctx.Err())
 }
 
@@ -132,10 +146,11 @@ func TestStop(t *testing.T) {
 				if code != test.code || took != test.took || !strings.Contains(log.String(), test.log) {
 					t.Errorf("exit status %d after %v, want %d after %v:\n%s", code, took, test.code, test.took, &log)
 				}
-				if f.left != test.left || f.left && !f.forced {
-					t.Errorf("logged out %t by force %t, want %t", f.left, f.forced, test.left)
+				left, forced, closed := f.did()
+				if left != test.left || left && !forced {
+					t.Errorf("logged out %t by force %t, want %t", left, forced, test.left)
 				}
-				if code == ExitOK && !f.closed {
+				if code == ExitOK && !closed {
 					t.Error("the server was not closed")
 				}
 				time.Sleep(2 * time.Hour) // what was given up ends before the bubble

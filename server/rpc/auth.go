@@ -80,7 +80,8 @@ func IdentityOf(cert *x509.Certificate, cluster string) (Identity, error) {
 	}
 	word, name, ok := strings.Cut(strings.TrimPrefix(uri.Path, "/"), "/")
 	role := roleWords[word]
-	if !ok || role == 0 || name == "" || strings.Contains(name, "/") {
+	exact := "gulm://" + cluster + "/" + word + "/" + name // nothing before, between or after that
+	if !ok || role == 0 || name == "" || strings.Contains(name, "/") || uri.String() != exact {
 		return Identity{}, fmt.Errorf("certificate names %q: want gulm://%s/ROLE/NAME with role node, server, admin or observer", uri, cluster)
 	}
 	return Identity{role, name}, nil

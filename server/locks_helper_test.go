@@ -3,7 +3,10 @@ package server_test
 import (
 	"errors"
 	"io"
+	"net"
+	"time"
 
+	"github.com/hashicorp/raft"
 	"google.golang.org/grpc"
 
 	"lock_gulmd/fence/sim"
@@ -37,3 +40,19 @@ func drain[T any](stream grpc.ServerStreamingClient[T], f func(*T)) (int, error)
 
 // behaviourHang is a power switch that never answers.
 var behaviourHang = sim.Behaviour{Hang: true}
+
+// plain is a host's raft stream layer for addresses of the configuration.
+type plain struct {
+	raft.StreamLayer
+	w *world
+}
+
+// Dial implements replica.StreamLayer.
+func (p plain) Dial(address string, timeout time.Duration) (net.Conn, error) {
+	for _, s := range p.w.Config.Servers() {
+		if s.RaftAddr == address {
+			address = s.Name + ":40041"
+		}
+	}
+	return p.StreamLayer.Dial(raft.ServerAddress(address), timeout)
+}

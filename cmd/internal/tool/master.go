@@ -37,8 +37,12 @@ type Call struct {
 // must not be repeated got no answer; gulmerr.ErrNoQuorum if the servers had no
 // master in time.
 func (c *Cluster) Master(ctx context.Context, call Call) error {
+	var before error
 	for {
 		master, err := c.locate(ctx)
+		if before != nil && errors.Is(err, errSilent) {
+			err = before // they answered a moment ago: the time is up, or they start anew
+		}
 		if err == nil {
 			err = c.follow(ctx, master, call.Do)
 		}
@@ -46,8 +50,12 @@ func (c *Cluster) Master(ctx context.Context, call Call) error {
 			return err
 		}
 		if !pause(ctx, electionPause) {
+			if before != nil {
+				err = before // the last look may have been cut short
+			}
 			return gulmerr.New(gulmerr.ErrNoQuorum, "no master served within %v: %v", c.env.Timeout, err)
 		}
+		before = err
 	}
 }
 

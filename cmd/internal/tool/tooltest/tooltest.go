@@ -35,7 +35,7 @@ type Script struct {
 	// Before, if not nil, is called with the name of each method before it
 	// answers; it must not call Set.
 	Before func(method string, s *Script)
-	// Hangs makes every call wait until the caller gives up.
+	// Hangs makes every call wait until the server stops.
 	Hangs bool
 }
 
@@ -47,7 +47,10 @@ type Server struct {
 	// Name and Address are as in the configuration.
 	Name, Address string
 
-	grpc *grpc.Server
+	grpc    *grpc.Server
+	serving sync.WaitGroup
+	stop    func()
+	stopped chan struct{}
 
 	mu       sync.Mutex
 	script   Script
@@ -88,24 +91,25 @@ func listen(t testing.TB, name string, creds func(string) credentials.TransportC
 	if creds != nil {
 		options = append(options, grpc.Creds(creds(name)))
 	}
-	s := &Server{Name: name, Address: l.Addr().String(), grpc: grpc.NewServer(options...)}
+	s := &Server{Name: name, Address: l.Addr().String(), grpc: grpc.NewServer(options...), stopped: make(chan struct{})}
+	s.stop = sync.OnceFunc(func() {
+		close(s.stopped)
+		s.grpc.Stop()
+		s.serving.Wait()
+	})
 	gulmv1.RegisterCoreServiceServer(s.grpc, s)
 	gulmv1.RegisterAdminServiceServer(s.grpc, s)
-	var serving sync.WaitGroup
-	serving.Go(func() {
+	s.serving.Go(func() {
 		if err := s.grpc.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			t.Errorf("server %s: %v", name, err)
 		}
 	})
-	t.Cleanup(func() {
-		s.grpc.Stop()
-		serving.Wait()
-	})
+	t.Cleanup(s.stop)
 	return s
 }
 
-// Stop ends the server: connections to it are refused from now on.
-func (s *Server) Stop() { s.grpc.Stop() }
+// Stop ends the server: connections to it are refused once it has returned.
+func (s *Server) Stop() { s.stop() }
 
 // Set changes the script.
 func (s *Server) Set(change func(*Script)) {
@@ -123,7 +127,7 @@ func (s *Server) Requests() []string {
 }
 
 // begin is the start of every call: it returns a copy of the script.
-func (s *Server) begin(ctx context.Context, method string) (Script, error) {
+func (s *Server) begin(method string) (Script, error) {
 	s.mu.Lock()
 	if s.script.Before != nil {
 		s.script.Before(method, &s.script)
@@ -133,15 +137,15 @@ func (s *Server) begin(ctx context.Context, method string) (Script, error) {
 	refusal := s.script.Refuse[method]
 	s.mu.Unlock()
 	if now.Hangs {
-		<-ctx.Done()
-		return now, gulmerr.ToStatus(ctx.Err())
+		<-s.stopped // not ctx, after which an answer might still be in time
+		return now, gulmerr.ToStatus(gulmerr.ErrShuttingDown)
 	}
 	return now, gulmerr.ToStatus(refusal)
 }
 
 // serve is begin for calls that only a master answers.
-func (s *Server) serve(ctx context.Context, method string, req proto.Message) error {
-	now, err := s.begin(ctx, method)
+func (s *Server) serve(method string, req proto.Message) error {
+	now, err := s.begin(method)
 	if err != nil {
 		return err
 	}
@@ -169,14 +173,14 @@ func addressOf(st *gulmv1.StatusReply, name string) string {
 }
 
 // Status implements AdminService.
-func (s *Server) Status(ctx context.Context, _ *gulmv1.StatusRequest) (*gulmv1.StatusReply, error) {
-	now, err := s.begin(ctx, "Status")
+func (s *Server) Status(_ context.Context, _ *gulmv1.StatusRequest) (*gulmv1.StatusReply, error) {
+	now, err := s.begin("Status")
 	return now.Status, err
 }
 
 // Locate implements CoreService.
-func (s *Server) Locate(ctx context.Context, _ *gulmv1.LocateRequest) (*gulmv1.LocateReply, error) {
-	now, err := s.begin(ctx, "Locate")
+func (s *Server) Locate(_ context.Context, _ *gulmv1.LocateRequest) (*gulmv1.LocateReply, error) {
+	now, err := s.begin("Locate")
 	if err != nil {
 		return nil, err
 	}
@@ -193,14 +197,14 @@ func (s *Server) Locate(ctx context.Context, _ *gulmv1.LocateRequest) (*gulmv1.L
 }
 
 // Nodes implements CoreService.
-func (s *Server) Nodes(ctx context.Context, _ *gulmv1.NodesRequest) (*gulmv1.NodesReply, error) {
-	now, err := s.begin(ctx, "Nodes")
+func (s *Server) Nodes(_ context.Context, _ *gulmv1.NodesRequest) (*gulmv1.NodesReply, error) {
+	now, err := s.begin("Nodes")
 	return &gulmv1.NodesReply{Nodes: now.Status.GetNodes()}, err
 }
 
 // Locks implements AdminService.
 func (s *Server) Locks(req *gulmv1.LocksRequest, stream grpc.ServerStreamingServer[gulmv1.LocksReply]) error {
-	if err := s.serve(stream.Context(), "Locks", req); err != nil {
+	if err := s.serve("Locks", req); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -215,8 +219,8 @@ func (s *Server) Locks(req *gulmv1.LocksRequest, stream grpc.ServerStreamingServ
 }
 
 // Shutdown implements AdminService.
-func (s *Server) Shutdown(ctx context.Context, req *gulmv1.ShutdownRequest) (*gulmv1.ShutdownReply, error) {
-	if _, err := s.begin(ctx, "Shutdown"); err != nil {
+func (s *Server) Shutdown(_ context.Context, req *gulmv1.ShutdownRequest) (*gulmv1.ShutdownReply, error) {
+	if _, err := s.begin("Shutdown"); err != nil {
 		return nil, err
 	}
 	s.record("Shutdown", req)
@@ -224,13 +228,13 @@ func (s *Server) Shutdown(ctx context.Context, req *gulmv1.ShutdownRequest) (*gu
 }
 
 // ForceExpire implements AdminService.
-func (s *Server) ForceExpire(ctx context.Context, req *gulmv1.ForceExpireRequest) (*gulmv1.ForceExpireReply, error) {
-	return &gulmv1.ForceExpireReply{}, s.serve(ctx, "ForceExpire", req)
+func (s *Server) ForceExpire(_ context.Context, req *gulmv1.ForceExpireRequest) (*gulmv1.ForceExpireReply, error) {
+	return &gulmv1.ForceExpireReply{}, s.serve("ForceExpire", req)
 }
 
 // AcknowledgeFence implements AdminService.
-func (s *Server) AcknowledgeFence(ctx context.Context, req *gulmv1.AcknowledgeFenceRequest) (*gulmv1.AcknowledgeFenceReply, error) {
-	return &gulmv1.AcknowledgeFenceReply{}, s.serve(ctx, "AcknowledgeFence", req)
+func (s *Server) AcknowledgeFence(_ context.Context, req *gulmv1.AcknowledgeFenceRequest) (*gulmv1.AcknowledgeFenceReply, error) {
+	return &gulmv1.AcknowledgeFenceReply{}, s.serve("AcknowledgeFence", req)
 }
 
 // status is what server i says at first.

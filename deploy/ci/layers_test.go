@@ -36,7 +36,7 @@ var layers = []rule{
 	{pattern: "server/lock", layer: 1, std: true},
 	{pattern: "server/member", layer: 1, std: true},
 
-	{pattern: "server/state", layer: 2, std: true},
+	{pattern: "server/state", layer: 2, std: true, tests: []string{"server/codec"}},
 	{pattern: "proto/gulm/v1", layer: 2},
 	{pattern: "proto/raftlog/v1", layer: 2},
 	{pattern: "fence", layer: 2, only: []string{}, std: true, tests: []string{"fence/sim", "fence/process"}},

@@ -101,10 +101,10 @@ func (e *Edge) Logout(ctx context.Context, req *gulmv1.LogoutRequest) (*gulmv1.L
 	}
 	found, gone, err := e.ownSession(ctx, req.GetSession(), req.GetLoginId())
 	if gone {
-		return &gulmv1.LogoutReply{}, nil
+		return &gulmv1.LogoutReply{}, e.confirmed(ctx, nil)
 	}
 	if err != nil {
-		return nil, err
+		return nil, e.confirmed(ctx, err)
 	}
 	result, err := e.cfg.Master.Do(ctx, state.Logout{Session: found.Number})
 	if err != nil {
@@ -138,10 +138,10 @@ func (e *Edge) Heartbeat(ctx context.Context, req *gulmv1.HeartbeatRequest) (*gu
 	}
 	found, gone, err := e.ownSession(ctx, req.GetSession(), req.GetLoginId())
 	if gone {
-		return nil, gulmerr.New(gulmerr.ErrNoSession, "session %d does not exist (any more): log in again", req.GetSession())
+		err = gulmerr.New(gulmerr.ErrNoSession, "session %d does not exist (any more): log in again", req.GetSession())
 	}
 	if err != nil {
-		return nil, err
+		return nil, e.confirmed(ctx, err)
 	}
 	e.cfg.Master.Alive(found.Number, 0)
 	if err := e.cfg.Master.Verify(ctx); err != nil {

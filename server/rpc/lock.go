@@ -65,13 +65,22 @@ func (e *Edge) attach(ctx context.Context, a *gulmv1.Attach) (*session.Outbox, *
 		box = e.cfg.Hub.Attach(found.Number, s.Index(), events)
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, e.confirmed(ctx, err)
 	}
 	if e.cfg.Master.Term() != term {
 		e.cfg.Hub.Detach(box) // the term ended in between, nobody would close the outbox
 		return nil, nil, e.notMaster()
 	}
 	return box, attached, nil
+}
+
+// confirmed returns err if this server still is the master: to a session it says
+// for good that it is over, and a deposed master may not know better.
+func (e *Edge) confirmed(ctx context.Context, err error) error {
+	if verifyErr := e.cfg.Master.Verify(ctx); verifyErr != nil {
+		return verifyErr
+	}
+	return err
 }
 
 // session returns a live session that the caller has proved to be its own.

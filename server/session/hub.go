@@ -27,6 +27,7 @@ type Hub struct {
 	mu       sync.Mutex
 	boxes    map[uint64]*Outbox
 	watchers map[*Watcher]struct{}
+	touched  []*Outbox // by the command at hand
 }
 
 // NewHub returns a hub whose outboxes hold maxQueued undelivered replies and
@@ -117,14 +118,22 @@ func (h *Hub) deliver(a *machine.Applied) {
 			i++
 		}
 		if o := h.boxes[session]; o != nil {
-			o.add(a.Index, r.Replies[from:i], nil)
+			o.add(r.Replies[from:i], nil)
+			h.touched = append(h.touched, o)
 		}
 	}
 	for i := range r.Events {
 		if o := h.boxes[uint64(r.Events[i].Session)]; o != nil {
-			o.add(a.Index, nil, r.Events[i:i+1])
+			o.add(nil, r.Events[i:i+1])
+			h.touched = append(h.touched, o)
 		}
 	}
+	// Only now has everything been added that the index promises.
+	for _, o := range h.touched {
+		o.reach(a.Index)
+	}
+	clear(h.touched)
+	h.touched = h.touched[:0]
 	for _, session := range r.Ended {
 		if o := h.boxes[session]; o != nil {
 			o.Close(endOf(a.Command))
@@ -212,7 +221,15 @@ func (o *Outbox) acknowledge(beat uint64) {
 	o.signal()
 }
 
-func (o *Outbox) add(index uint64, replies []state.Reply, events []lock.Event) {
+// reach says that everything up to a log index has been added.
+func (o *Outbox) reach(index uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.index = index
+	o.signal()
+}
+
+func (o *Outbox) add(replies []state.Reply, events []lock.Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.err != nil {
@@ -226,11 +243,8 @@ func (o *Outbox) add(index uint64, replies []state.Reply, events []lock.Event) {
 	}
 	o.replies = append(o.replies, replies...)
 	o.events = append(o.events, events...)
-	o.index = index
 	if len(o.replies)+len(o.events) > o.max {
 		o.replies, o.events = nil, nil
 		o.fail(gulmerr.New(gulmerr.ErrLimit, "session %d does not take its replies: more than %d are waiting", o.session, o.max))
-		return
 	}
-	o.signal()
 }

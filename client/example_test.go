@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"time"
@@ -10,7 +11,27 @@ import (
 )
 
 // A node takes a lock, works under it as long as it is good, and gives it back.
+// A program that ends without Logout is fenced, so nothing here calls log.Fatal
+// once the node is logged in.
 func Example() {
+	work := func(ctx context.Context, node *client.Node) error {
+		space, err := node.Join(ctx, "alpha:gfs01", client.JoinOptions{})
+		if err != nil {
+			return err
+		}
+		lock, err := space.Lock(ctx, "inode 4711", client.EX)
+		if err != nil {
+			return err
+		}
+		defer lock.Unlock()
+		for block := range 100 {
+			if err := lock.Valid(); err != nil { // right before every write
+				return err
+			}
+			fmt.Println("write block", block, "with token", lock.Token())
+		}
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	node, err := client.Dial(ctx, client.Config{
@@ -19,21 +40,9 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer node.Logout(context.Background())
-	space, err := node.Join(ctx, "alpha:gfs01", client.JoinOptions{})
-	if err != nil {
+	err = work(ctx, node)
+	if err := errors.Join(err, node.Logout(context.Background())); err != nil {
 		log.Fatal(err)
-	}
-	lock, err := space.Lock(ctx, "inode 4711", client.EX)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer lock.Unlock()
-	for block := range 100 {
-		if err := lock.Valid(); err != nil { // right before every write
-			log.Fatal(err)
-		}
-		fmt.Println("write block", block, "with token", lock.Token())
 	}
 }
 

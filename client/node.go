@@ -63,8 +63,7 @@ type Node struct {
 //
 // ctx only bounds Dial; the node lives until Logout or Close. A Dial that fails
 // after it was logged in tries for a moment to log out again; if that fails
-// too, the servers expire and fence the node unless another process of it
-// stays logged in.
+// too, the servers expire and fence the node.
 func Dial(ctx context.Context, cfg Config) (*Node, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -249,9 +248,8 @@ func (n *Node) Logout(ctx context.Context) error {
 }
 
 // Close ends the node without a word to the servers, as a crash would: they
-// expire the node after its expiry time, keep its locks frozen, and fence it,
-// unless another process of it stays logged in. Use Logout where that is not
-// wanted. When Close returns, no goroutine of the node is left. It always
+// expire the node after its expiry time, with all its other processes, keep its
+// locks frozen, and fence it. Use Logout where that is not wanted. When Close returns, no goroutine of the node is left. It always
 // returns nil, also when it is repeated.
 func (n *Node) Close() error {
 	_ = n.finish(ErrClosed)

@@ -152,9 +152,10 @@ func (t *term) settle(ctx context.Context, log *slog.Logger, proof state.FencePr
 	}
 }
 
-// Acknowledge settles the pending fence of a node on an operator's word. Errors
+// Acknowledge settles the pending fence of a node on an operator's word, of the
+// given incarnation, or of whichever is pending with 0. Errors
 // as for Do, and ErrUnknownNode, ErrNotPending.
-func (m *Master) Acknowledge(ctx context.Context, node, operator string) error {
+func (m *Master) Acknowledge(ctx context.Context, node string, incarnation uint64, operator string) error {
 	t, err := m.master()
 	if err != nil {
 		return err
@@ -163,14 +164,17 @@ func (m *Master) Acknowledge(ctx context.Context, node, operator string) error {
 	if !known {
 		return gulmerr.New(gulmerr.ErrUnknownNode, "node %s has never logged in", node)
 	}
+	if incarnation == 0 {
+		incarnation = n.Incarnation
+	}
 	result, err := t.do(ctx, state.FenceAcknowledged{
-		Term: t.number, Life: member.Life{Node: node, Incarnation: n.Incarnation}, Operator: operator,
+		Term: t.number, Life: member.Life{Node: node, Incarnation: incarnation}, Operator: operator,
 	})
 	if err == nil {
 		err = Refused(result.Reason, "node %s, which is %v", node, n.State)
 	}
 	if err == nil {
-		m.cfg.Log.Info("fence acknowledged", "server", m.cfg.Server, "node", node, "incarnation", n.Incarnation, "operator", operator)
+		m.cfg.Log.Info("fence acknowledged", "server", m.cfg.Server, "node", node, "incarnation", incarnation, "operator", operator)
 	}
 	return err
 }

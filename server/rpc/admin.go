@@ -105,7 +105,7 @@ func (e *Edge) AcknowledgeFence(ctx context.Context, req *gulmv1.AcknowledgeFenc
 	if operator == "" {
 		return nil, gulmerr.New(gulmerr.ErrInvalid, "the operator's name is required: it goes into the record")
 	}
-	if err := e.cfg.Master.Acknowledge(ctx, req.GetNode(), operator); err != nil {
+	if err := e.cfg.Master.Acknowledge(ctx, req.GetNode(), req.GetIncarnation(), operator); err != nil {
 		return nil, err
 	}
 	return &gulmv1.AcknowledgeFenceReply{}, nil

@@ -59,7 +59,9 @@ func (e *Env) Acknowledge(ctx context.Context, node string, sure bool) error {
 	limited, cancel := e.Limit(ctx)
 	defer cancel()
 	err = c.Master(limited, Call{Do: func(ctx context.Context, conn *grpc.ClientConn) error {
-		_, err := gulmv1.NewAdminServiceClient(conn).AcknowledgeFence(ctx, &gulmv1.AcknowledgeFenceRequest{Node: node, Operator: operator})
+		_, err := gulmv1.NewAdminServiceClient(conn).AcknowledgeFence(ctx, &gulmv1.AcknowledgeFenceRequest{
+			Node: node, Operator: operator, Incarnation: shown.GetIncarnation(),
+		})
 		return err
 	}})
 	if err != nil {

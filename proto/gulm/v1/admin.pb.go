@@ -872,7 +872,10 @@ type AcknowledgeFenceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	// Who says so, for the record; required.
-	Operator      string `protobuf:"bytes,2,opt,name=operator,proto3" json:"operator,omitempty"`
+	Operator string `protobuf:"bytes,2,opt,name=operator,proto3" json:"operator,omitempty"`
+	// The life of the node that the operator has made sure of; 0 for the one
+	// whose fence is pending. Another one than that is refused with NOT_PENDING.
+	Incarnation   uint64 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -919,6 +922,13 @@ func (x *AcknowledgeFenceRequest) GetOperator() string {
 		return x.Operator
 	}
 	return ""
+}
+
+func (x *AcknowledgeFenceRequest) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
 }
 
 type AcknowledgeFenceReply struct {
@@ -1028,10 +1038,11 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\x12ForceExpireRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x12\n" +
-	"\x10ForceExpireReply\"I\n" +
+	"\x10ForceExpireReply\"k\n" +
 	"\x17AcknowledgeFenceRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1a\n" +
-	"\boperator\x18\x02 \x01(\tR\boperator\"\x17\n" +
+	"\boperator\x18\x02 \x01(\tR\boperator\x12 \n" +
+	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\"\x17\n" +
 	"\x15AcknowledgeFenceReply*C\n" +
 	"\x05Queue\x12\x11\n" +
 	"\rQUEUE_GRANTED\x10\x00\x12\x14\n" +

@@ -39,7 +39,7 @@ func TestConfirmed(t *testing.T) {
 		if r.Code != 0 || r.Stderr != "" {
 			t.Errorf("%q: %+v", typed, r)
 		}
-		want := []string{`AcknowledgeFence node:"fs01" operator:"` + operator + `"`}
+		want := []string{`AcknowledgeFence node:"fs01" operator:"` + operator + `" incarnation:3`}
 		if got := c.Servers[0].Requests(); !slices.Equal(got, want) {
 			t.Errorf("%q: requests %q, want %q", typed, got, want)
 		}
@@ -70,7 +70,7 @@ func TestSure(t *testing.T) {
 	if r := run(c, "", "--yes", "fs01"); r.Code != 0 || strings.Contains(r.Stdout, "Type the node's name") {
 		t.Errorf("%+v", r)
 	}
-	want := []string{`AcknowledgeFence node:"fs01" operator:"` + strings.Replace(operator, "alice", "bob", 1) + `"`}
+	want := []string{`AcknowledgeFence node:"fs01" operator:"` + strings.Replace(operator, "alice", "bob", 1) + `" incarnation:3`}
 	if got := c.Servers[0].Requests(); !slices.Equal(got, want) {
 		t.Errorf("requests %q, want %q", got, want)
 	}

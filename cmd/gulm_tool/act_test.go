@@ -221,7 +221,7 @@ func TestAck(t *testing.T) {
 	if r := on(c, "ack", "fs01", "--yes", "--json"); r.Code != 0 || !strings.HasPrefix(r.Stdout, "{\n  \"node\": \"fs01\"") {
 		t.Errorf("%+v", r)
 	}
-	want := `AcknowledgeFence node:"fs01" operator:"alice@` + host + `"`
+	want := `AcknowledgeFence node:"fs01" operator:"alice@` + host + `" incarnation:3`
 	if got := c.Servers[0].Requests(); !slices.Equal(got, []string{want, want}) {
 		t.Errorf("requests %q, want twice %q", got, want)
 	}

@@ -359,6 +359,7 @@ func (w *world) awaitState(name string, want member.State, limit time.Duration) 
 // fails unless that happened exactly once.
 func (w *world) expiredAt(node string) time.Time {
 	w.t.Helper()
+	time.Sleep(time.Millisecond) // what follows from the expiry may overtake the log line
 	found := w.logs.find("node expired", "node="+node)
 	if len(found) != 1 {
 		w.t.Fatalf("node %s was expired %d times, want once", node, len(found))

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -162,6 +163,40 @@ func TestS5_LostBeforeExpiredWheneverTheNetworkHeals(t *testing.T) {
 			return
 		}
 	}
+}
+
+// TestS5_SiblingOfADeadProcessKnowsFirst: one process that crashed without a
+// logout expires its node, and the node's other processes are told in time.
+func TestS5_SiblingOfADeadProcessKnowsFirst(t *testing.T) {
+	bubble(t, gulmtest.ClusterOptions{}, func(t *testing.T, w *world) {
+		var first, second *client.Node
+		ready := make(chan error, 1)
+		w.Node("n1").Boot(func(ctx context.Context, life *gulmtest.Life) {
+			var err error
+			if first, err = life.Dial(ctx); err == nil {
+				second, err = life.Dial(ctx)
+			}
+			ready <- err
+			<-ctx.Done()
+		})
+		if err := <-ready; err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * expiry)
+		w.nobodyDied()
+		if second.State() != client.StateSafe {
+			t.Errorf("with both alive the second is %v", second.State())
+		}
+		w.logs.on(func(e entry) {
+			if e.is("node expired") && second.State() != client.StateLost {
+				t.Errorf("the second was %v when its node was expired", second.State())
+			}
+		})
+		w.Power.Set("n1", behaviourHang)
+		_ = first.Close()
+		w.awaitState("n1", member.Expired, time.Minute)
+		w.Await(time.Minute, "the second to hear it", func() bool { return second.State() == client.StateExpired })
+	})
 }
 
 // TestS5_ShortCutKeepsLocksAndPlaces: less than the expiry time costs nothing.

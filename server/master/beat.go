@@ -2,9 +2,18 @@ package master
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
+
+	"lock_gulmd/server/state"
 )
+
+// siblingShare is which part of the expiry time one session of a node may lag
+// behind another whose beat is acknowledged. Nodes count their locks as lost at
+// least that part before the expiry time, so a session learns that its sibling's
+// silence endangers it before the node can be expired.
+const siblingShare = 6
 
 // beats knows when each session was last heard of.
 type beats struct {
@@ -15,9 +24,15 @@ type beats struct {
 
 	mu      sync.Mutex
 	lives   map[uint64]*life
-	pending map[uint64]uint64 // highest beat to be acknowledged, by session
+	pending map[uint64]beat // newest to be acknowledged, by session
 	// pulse is when this server last showed that its own goroutines run in time.
 	pulse time.Time
+}
+
+// beat is a sign of life that wants an answer.
+type beat struct {
+	number uint64
+	at     time.Time // when it arrived
 }
 
 type life struct {
@@ -31,7 +46,7 @@ type life struct {
 
 func newBeats(patience time.Duration) *beats {
 	return &beats{
-		wake: make(chan struct{}, 1), patience: patience, lives: map[uint64]*life{}, pending: map[uint64]uint64{}, pulse: time.Now(),
+		wake: make(chan struct{}, 1), patience: patience, lives: map[uint64]*life{}, pending: map[uint64]beat{}, pulse: time.Now(),
 	}
 }
 
@@ -46,14 +61,17 @@ func (b *beats) life(session uint64) *life {
 	return l
 }
 
-func (b *beats) alive(session, beat uint64) {
+func (b *beats) alive(session, number uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.life(session).last = time.Now()
-	if beat == 0 {
+	now := time.Now()
+	b.life(session).last = now
+	if number == 0 {
 		return
 	}
-	b.pending[session] = max(b.pending[session], beat)
+	if number > b.pending[session].number {
+		b.pending[session] = beat{number, now}
+	}
 	select {
 	case b.wake <- struct{}{}:
 	default:
@@ -125,14 +143,25 @@ func (b *beats) pardon(sessions []uint64) {
 	}
 }
 
-// unlessCondemned calls f while no session can be condemned, but for a session
-// that already is.
-func (b *beats) unlessCondemned(session uint64, f func()) {
+// settle calls acknowledge, while nobody can be condemned, if a beat is good. It
+// is not if its node is being expired. It has to wait for the beats of the node's
+// other sessions, others, if one of them was silent for longer than slack when it
+// arrived: the silence of one expires the node, and all must know that before.
+func (b *beats) settle(session uint64, p beat, others []uint64, slack time.Duration, acknowledge func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if l := b.lives[session]; l == nil || !l.condemned {
-		f()
+	if l := b.lives[session]; l != nil && l.condemned {
+		return
 	}
+	for _, o := range others {
+		if l := b.life(o); l.busy == 0 && p.at.Sub(l.last) > slack {
+			if p.number > b.pending[session].number {
+				b.pending[session] = p // until the next beat of anybody
+			}
+			return
+		}
+	}
+	acknowledge()
 }
 
 // keep makes the known sessions the given ones: new ones are heard of just now,
@@ -155,11 +184,11 @@ func (b *beats) keep(sessions []uint64, limit time.Duration) map[uint64]time.Dur
 }
 
 // take returns the beats to be acknowledged.
-func (b *beats) take() map[uint64]uint64 {
+func (b *beats) take() map[uint64]beat {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	pending := b.pending
-	b.pending = map[uint64]uint64{}
+	b.pending = map[uint64]beat{}
 	return pending
 }
 
@@ -178,8 +207,30 @@ func (t *term) acknowledge(ctx context.Context) error {
 		if err := t.m.cfg.Replica.VerifyLeader(ctx); err != nil {
 			return translate(err)
 		}
-		for session, beat := range pending {
-			t.beats.unlessCondemned(session, func() { t.m.cfg.Hub.Acknowledge(session, beat) })
+		others := t.others(pending)
+		for session, p := range pending {
+			t.beats.settle(session, p, others[session], t.m.cfg.Expiry/siblingShare, func() {
+				t.m.cfg.Hub.Acknowledge(session, p.number)
+			})
 		}
 	}
+}
+
+// others returns, for sessions whose node has more than one, the other ones.
+func (t *term) others(pending map[uint64]beat) map[uint64][]uint64 {
+	byNode := map[string][]uint64{}
+	others := map[uint64][]uint64{}
+	t.m.cfg.Machine.View(func(s *state.State) {
+		for _, x := range s.Members().Sessions() {
+			byNode[x.Node] = append(byNode[x.Node], x.Number)
+		}
+	})
+	for _, sessions := range byNode {
+		for _, session := range sessions {
+			if _, ok := pending[session]; ok && len(sessions) > 1 {
+				others[session] = slices.DeleteFunc(slices.Clone(sessions), func(s uint64) bool { return s == session })
+			}
+		}
+	}
+	return others
 }

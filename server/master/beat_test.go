@@ -36,7 +36,7 @@ func TestBeats_SilenceIsCounted(t *testing.T) {
 		if len(late) != 1 || late[1] != testLimit+time.Millisecond {
 			t.Errorf("late are %v, want session 1 only", late)
 		}
-		if got := b.take(); len(got) != 1 || got[2] != 7 {
+		if got := b.take(); len(got) != 1 || got[2].number != 7 {
 			t.Errorf("to be acknowledged: %v", got)
 		}
 	})
@@ -88,7 +88,7 @@ func TestS6_WhoWasLateItselfJudgesNobody(t *testing.T) {
 func TestS5_CondemnedBeatsAreNotAcknowledged(t *testing.T) {
 	in(t, func(t *testing.T, b *beats, sleep func(time.Duration)) {
 		acknowledged := func(session uint64) (yes bool) {
-			b.unlessCondemned(session, func() { yes = true })
+			b.settle(session, beat{1, time.Now()}, nil, time.Second, func() { yes = true })
 			return yes
 		}
 		b.alive(1, 0)
@@ -129,6 +129,35 @@ func TestS6_WhoWaitsForThisServerIsNotLate(t *testing.T) {
 		sleep(testLimit + time.Second)
 		if late := b.keep([]uint64{1}, testLimit); len(late) != 1 {
 			t.Error("session is shielded for ever")
+		}
+	})
+}
+
+// TestS5_SiblingsLiveAndDieTogether: the silence of one process expires its node,
+// so beats of the others are not acknowledged unless it beats too.
+func TestS5_SiblingsLiveAndDieTogether(t *testing.T) {
+	in(t, func(t *testing.T, b *beats, sleep func(time.Duration)) {
+		settle := func(session, number uint64, others ...uint64) (yes bool) {
+			b.settle(session, beat{number, time.Now()}, others, time.Second, func() { yes = true })
+			return yes
+		}
+		b.alive(1, 0)
+		sleep(time.Second)
+		if !settle(2, 1, 1) {
+			t.Error("beats must not come at the same moment")
+		}
+		sleep(time.Millisecond)
+		if settle(2, 2, 1) {
+			t.Error("a beat was acknowledged beside a silent sibling")
+		}
+		b.alive(1, 0)
+		if again := b.take(); again[2].number != 2 || !settle(2, again[2].number, 1) {
+			t.Errorf("after the sibling's beat %v is left to be acknowledged", again)
+		}
+		b.enter(1)
+		sleep(testLimit)
+		if !settle(2, 3, 1) {
+			t.Error("a sibling that waits for this server is not silent")
 		}
 	})
 }

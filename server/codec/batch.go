@@ -108,7 +108,7 @@ func decodeBatch(data []byte) (stamp int64, batch *state.Batch, ok bool, err err
 
 func readBatch(data []byte) (*state.Batch, error) {
 	batch := &state.Batch{}
-	err := eachField(data, func(field protowire.Number, v uint64, sub []byte) error {
+	err := eachField(data, 1, func(field protowire.Number, v uint64, sub []byte) error {
 		if field != 1 {
 			return fmt.Errorf("%w: field %d of a batch", errDamaged, field)
 		}
@@ -123,7 +123,7 @@ func readBatch(data []byte) (*state.Batch, error) {
 }
 
 func readGroup(data []byte, g *state.Group) error {
-	return eachField(data, func(field protowire.Number, v uint64, sub []byte) error {
+	return eachField(data, 3, func(field protowire.Number, v uint64, sub []byte) error {
 		switch field {
 		case 1:
 			g.Session = v
@@ -143,7 +143,7 @@ func readGroup(data []byte, g *state.Group) error {
 }
 
 func readRequest(data []byte, r *state.Request) error {
-	return eachField(data, func(field protowire.Number, v uint64, sub []byte) error {
+	return eachField(data, 5, func(field protowire.Number, v uint64, sub []byte) error {
 		small := v <= 0xff
 		switch field {
 		case 1:
@@ -172,9 +172,9 @@ func readRequest(data []byte, r *state.Request) error {
 	})
 }
 
-// eachField calls f for every field of a message: v is set for a varint, sub for
-// bytes. Other wire types are an error.
-func eachField(data []byte, f func(field protowire.Number, v uint64, sub []byte) error) error {
+// eachField calls f for every field of a message: v is set for a number, sub for
+// the one field that holds bytes. Other wire types are an error.
+func eachField(data []byte, bytesField protowire.Number, f func(field protowire.Number, v uint64, sub []byte) error) error {
 	for len(data) > 0 {
 		field, kind, n := protowire.ConsumeTag(data)
 		if n < 0 {
@@ -185,13 +185,13 @@ func eachField(data []byte, f func(field protowire.Number, v uint64, sub []byte)
 			sub []byte
 			m   int
 		)
-		switch kind {
-		case protowire.VarintType:
-			v, m = protowire.ConsumeVarint(data[n:])
-		case protowire.BytesType:
+		switch {
+		case field == bytesField && kind == protowire.BytesType:
 			sub, m = protowire.ConsumeBytes(data[n:])
+		case field != bytesField && kind == protowire.VarintType:
+			v, m = protowire.ConsumeVarint(data[n:])
 		default:
-			return errDamaged
+			return fmt.Errorf("%w: field %d has wire type %d", errDamaged, field, kind)
 		}
 		if m < 0 {
 			return errDamaged

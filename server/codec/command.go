@@ -84,6 +84,9 @@ func Decode(data []byte) (int64, state.Command, error) {
 	if err := proto.Unmarshal(data, &m); err != nil {
 		return 0, nil, fmt.Errorf("command is damaged: %w", err)
 	}
+	if err := whole(m.ProtoReflect()); err != nil {
+		return 0, nil, fmt.Errorf("command holds more than this version knows, upgrade this server: %w", err)
+	}
 	c, err := bodyOf(&m)
 	return m.GetStampMs(), c, err
 }
@@ -103,8 +106,9 @@ func bodyOf(m *raftlogv1.Command) (state.Command, error) {
 		}, nil
 	case *raftlogv1.Command_Login:
 		req := member.LoginRequest{Node: b.Login.GetNode(), BootID: b.Login.GetBootId(), Process: b.Login.GetProcess()}
-		if copy(req.LoginID[:], b.Login.GetLoginId()) != len(b.Login.GetLoginId()) {
-			return nil, fmt.Errorf("command is damaged: login id of %d bytes", len(b.Login.GetLoginId()))
+		id := b.Login.GetLoginId()
+		if copy(req.LoginID[:], id) != len(req.LoginID) || len(id) != len(req.LoginID) {
+			return nil, fmt.Errorf("command is damaged: login id of %d bytes", len(id))
 		}
 		return state.Login{LoginRequest: req}, nil
 	case *raftlogv1.Command_Logout:

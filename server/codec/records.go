@@ -28,9 +28,9 @@ func nodeToLog(n *member.Node) *raftlogv1.Node {
 	}
 }
 
-func nodeFromLog(n *raftlogv1.Node) member.Node {
+func nodeFromLog(n *raftlogv1.Node, ok *bool) member.Node {
 	return member.Node{
-		Name: n.GetName(), State: member.State(n.GetState()), Incarnation: n.GetIncarnation(), BootID: n.GetBootId(),
+		Name: n.GetName(), State: narrow[member.State](n.GetState(), ok), Incarnation: n.GetIncarnation(), BootID: n.GetBootId(),
 		Since: n.GetSinceMs(), Seen: n.GetSeenIndex(),
 	}
 }
@@ -50,9 +50,9 @@ func fenceToLog(n *member.Node) *raftlogv1.Fence {
 	return out
 }
 
-func fenceFromLog(f *raftlogv1.Fence, n *member.Node) {
+func fenceFromLog(f *raftlogv1.Fence, n *member.Node, ok *bool) {
 	n.Fence = member.Fence{
-		Incarnation: f.GetIncarnation(), State: member.FenceState(f.GetState()), Reason: f.GetReason(), Wanted: f.GetWantedMs(),
+		Incarnation: f.GetIncarnation(), State: narrow[member.FenceState](f.GetState(), ok), Reason: f.GetReason(), Wanted: f.GetWantedMs(),
 		Settled: f.GetSettledMs(), Rounds: f.GetRounds(), By: f.GetBy(),
 	}
 	for _, a := range f.GetAttempts() {
@@ -73,7 +73,7 @@ func sessionToLog(s *state.SessionImage) *raftlogv1.Session {
 	return out
 }
 
-func sessionFromLog(s *raftlogv1.Session) state.SessionImage {
+func sessionFromLog(s *raftlogv1.Session, ok *bool) state.SessionImage {
 	out := state.SessionImage{
 		Session: member.Session{
 			Number: s.GetSession(), Node: s.GetNode(), Incarnation: s.GetIncarnation(), Process: s.GetProcess(), Frozen: s.GetFrozen(),
@@ -81,9 +81,11 @@ func sessionFromLog(s *raftlogv1.Session) state.SessionImage {
 		Applied: s.GetApplied(), Confirmed: s.GetConfirmed(),
 	}
 	copy(out.LoginID[:], s.GetLoginId())
+	*ok = *ok && len(s.GetLoginId()) == len(out.LoginID)
 	for _, k := range s.GetReplies() {
 		out.Kept = append(out.Kept, state.Reply{Session: s.GetSession(), Seq: k.GetSeq(), Reply: lock.Reply{
-			Outcome: lock.Outcome(k.GetOutcome()), Reason: reason.Reason(k.GetReason()), Mode: lock.Mode(k.GetMode()),
+			Outcome: narrow[lock.Outcome](k.GetOutcome(), ok), Reason: narrow[reason.Reason](k.GetReason(), ok),
+			Mode:  narrow[lock.Mode](k.GetMode(), ok),
 			Token: k.GetToken(), Number: k.GetNumber(),
 		}})
 	}
@@ -98,8 +100,8 @@ func spaceToLog(s *lock.SpaceState) *raftlogv1.Lockspace {
 	return out
 }
 
-func spaceFromLog(s *raftlogv1.Lockspace) lock.SpaceState {
-	out := lock.SpaceState{Number: s.GetNumber(), Name: string(s.GetName()), Policy: lock.Policy(s.GetPolicy())}
+func spaceFromLog(s *raftlogv1.Lockspace, ok *bool) lock.SpaceState {
+	out := lock.SpaceState{Number: s.GetNumber(), Name: string(s.GetName()), Policy: narrow[lock.Policy](s.GetPolicy(), ok)}
 	for _, m := range s.GetMembers() {
 		out.Members = append(out.Members, lock.Session(m))
 	}
@@ -122,13 +124,25 @@ func resourceToLog(r *lock.ResourceState) *raftlogv1.Resource {
 	return out
 }
 
-func resourceFromLog(r *raftlogv1.Resource, out *lock.ResourceState) {
+// resourceFromLog looks for unknown fields itself: there are too many resources
+// for the general way.
+func resourceFromLog(r *raftlogv1.Resource, out *lock.ResourceState, ok *bool) {
 	out.Lockspace, out.Name, out.Locks = r.GetLockspace(), r.GetName(), out.Locks[:0]
+	*ok = *ok && len(r.ProtoReflect().GetUnknown()) == 0
 	for _, l := range r.GetLocks() {
+		*ok = *ok && len(l.ProtoReflect().GetUnknown()) == 0
 		out.Locks = append(out.Locks, lock.LockState{
-			Session: lock.Session(l.GetSession()), ID: lock.ID(l.GetLock()), Queue: lock.Queue(l.GetQueue()),
-			Granted: lock.Mode(l.GetGranted()), Requested: lock.Mode(l.GetRequested()), Flags: lock.Flags(l.GetFlags()),
-			Blocking: uint8(l.GetBlocking()), Token: l.GetToken(), Order: l.GetOrder(), Changed: l.GetChanged(), Stamp: l.GetStampMs(),
+			Session: lock.Session(l.GetSession()), ID: lock.ID(l.GetLock()), Queue: narrow[lock.Queue](l.GetQueue(), ok),
+			Granted: narrow[lock.Mode](l.GetGranted(), ok), Requested: narrow[lock.Mode](l.GetRequested(), ok),
+			Flags: lock.Flags(l.GetFlags()), Blocking: narrow[uint8](l.GetBlocking(), ok), Token: l.GetToken(),
+			Order: l.GetOrder(), Changed: l.GetChanged(), Stamp: l.GetStampMs(),
 		})
 	}
+}
+
+// narrow returns a number as one of the small types, and clears ok if it is
+// beyond their range.
+func narrow[T ~uint8](n uint32, ok *bool) T {
+	*ok = *ok && n <= 0xff
+	return T(n)
 }

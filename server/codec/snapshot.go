@@ -90,10 +90,11 @@ func (o *recordWriter) resources(t *lock.Table) {
 	flush()
 }
 
-// ReadSnapshot reads a state that WriteSnapshot wrote. An error says that the
-// snapshot is damaged or of an unknown format; nothing is half restored.
+// ReadSnapshot reads a state that WriteSnapshot wrote, and r to its end. An error
+// says that the snapshot is damaged or of an unknown format; nothing is half
+// restored.
 func ReadSnapshot(r io.Reader) (*state.State, error) {
-	in := &recordReader{r: bufio.NewReaderSize(r, 1<<18)}
+	in := &recordReader{r: bufio.NewReaderSize(r, 1<<18), sound: true}
 	img, err := in.image()
 	if err != nil {
 		return nil, err
@@ -102,8 +103,11 @@ func ReadSnapshot(r io.Reader) (*state.State, error) {
 	switch {
 	case in.err != nil:
 		return nil, in.err
-	case !ok:
+	case !ok || !in.sound:
 		return nil, errors.New("snapshot holds an impossible state")
+	}
+	if err := in.end(); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -114,6 +118,7 @@ type recordReader struct {
 	record  raftlogv1.Record
 	records uint64
 	group   []*raftlogv1.Resource // resources read and not yet given out
+	sound   bool                  // all numbers are in their range
 	err     error
 }
 
@@ -137,6 +142,33 @@ func (in *recordReader) read() error {
 	if err := proto.Unmarshal(in.buf, &in.record); err != nil {
 		return fmt.Errorf("snapshot record %d is damaged: %w", in.records, err)
 	}
+	return in.whole()
+}
+
+// whole refuses a record with fields that this version does not know.
+func (in *recordReader) whole() error {
+	err := error(nil)
+	if r := in.record.GetResources(); r == nil {
+		err = whole(in.record.ProtoReflect())
+	} else if len(in.record.ProtoReflect().GetUnknown())+len(r.ProtoReflect().GetUnknown()) > 0 {
+		err = errors.New("unknown field in Resources")
+	}
+	if err != nil {
+		return fmt.Errorf("snapshot record %d holds more than this version knows, upgrade this server: %w", in.records, err)
+	}
+	return nil
+}
+
+// end reads what is left, which must be nothing: only there the reader says if
+// what it read was damaged.
+func (in *recordReader) end() error {
+	n, err := io.Copy(io.Discard, in.r)
+	switch {
+	case err != nil:
+		return fmt.Errorf("snapshot is damaged: %w", err)
+	case n > 0:
+		return fmt.Errorf("snapshot goes on for %d bytes after its footer", n)
+	}
 	return nil
 }
 
@@ -157,16 +189,16 @@ func (in *recordReader) image() (state.Image, error) {
 		}
 		switch b := in.record.GetBody().(type) {
 		case *raftlogv1.Record_Node:
-			img.Nodes = append(img.Nodes, nodeFromLog(b.Node))
+			img.Nodes = append(img.Nodes, nodeFromLog(b.Node, &in.sound))
 		case *raftlogv1.Record_Fence:
 			if len(img.Nodes) == 0 || img.Nodes[len(img.Nodes)-1].Name != b.Fence.GetNode() {
 				return img, fmt.Errorf("snapshot record %d: fence of another node", in.records)
 			}
-			fenceFromLog(b.Fence, &img.Nodes[len(img.Nodes)-1])
+			fenceFromLog(b.Fence, &img.Nodes[len(img.Nodes)-1], &in.sound)
 		case *raftlogv1.Record_Session:
-			img.Sessions = append(img.Sessions, sessionFromLog(b.Session))
+			img.Sessions = append(img.Sessions, sessionFromLog(b.Session, &in.sound))
 		case *raftlogv1.Record_Lockspace:
-			img.Spaces = append(img.Spaces, spaceFromLog(b.Lockspace))
+			img.Spaces = append(img.Spaces, spaceFromLog(b.Lockspace, &in.sound))
 		case *raftlogv1.Record_Resources:
 			in.group = b.Resources.GetResources()
 			return img, nil
@@ -203,7 +235,7 @@ func (in *recordReader) nextResource(r *lock.ResourceState) bool {
 			in.err = fmt.Errorf("snapshot record %d is out of place", in.records)
 		}
 	}
-	resourceFromLog(in.group[0], r)
+	resourceFromLog(in.group[0], r, &in.sound)
 	in.group = in.group[1:]
 	return true
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -17,9 +18,12 @@ import (
 const (
 	// snapshotFormat is the version of the record order; others are refused.
 	snapshotFormat = 1
-	// resourcesPerRecord and maxRecord bound the memory of reading and writing.
+	// locksPerRecord bounds the memory of writing, but for a resource with more.
 	locksPerRecord = 1024
-	maxRecord      = 64 << 20
+	// maxRecord is what protobuf allows. readStep is how much of a record is
+	// believed to be there before it has been read.
+	maxRecord = 1<<31 - 1
+	readStep  = 1 << 20
 )
 
 // WriteSnapshot writes the state, which must not change meanwhile: a clone.
@@ -130,12 +134,15 @@ func (in *recordReader) read() error {
 	if n > maxRecord {
 		return fmt.Errorf("snapshot record %d claims %d bytes", in.records, n)
 	}
-	if uint64(cap(in.buf)) < n {
-		in.buf = make([]byte, n)
-	}
-	in.buf = in.buf[:n]
-	if _, err := io.ReadFull(in.r, in.buf); err != nil {
-		return fmt.Errorf("snapshot ends early: %w", err)
+	in.buf = in.buf[:0]
+	for left := int(n); left > 0; {
+		at := len(in.buf)
+		step := min(left, max(readStep, at))
+		in.buf = slices.Grow(in.buf, step)[:at+step]
+		if _, err := io.ReadFull(in.r, in.buf[at:]); err != nil {
+			return fmt.Errorf("snapshot ends early: %w", err)
+		}
+		left -= step
 	}
 	in.records++
 	in.record.Reset()

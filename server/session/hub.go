@@ -221,10 +221,15 @@ func (o *Outbox) acknowledge(beat uint64) {
 	o.signal()
 }
 
-// reach says that everything up to a log index has been added.
+// reach says that everything up to a log index has been added. A closed outbox
+// dropped what came, and stays where it was: the session resumes behind the
+// last index that it was told.
 func (o *Outbox) reach(index uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.err != nil {
+		return
+	}
 	o.index = index
 	o.signal()
 }

@@ -138,7 +138,9 @@ func attemptText(a fence.Attempt) string {
 // never.
 func (t *term) settle(ctx context.Context, log *slog.Logger, proof state.FenceProved) {
 	for {
-		result, err := t.do(ctx, proof)
+		// Not with the worker's own context: the worker is stopped as soon as the
+		// proof is applied, which may be before it has been told so.
+		result, err := t.do(t.ctx, proof)
 		if err == nil {
 			if result.Reason == reason.None {
 				log.Info("fence proved", "by", proof.By)

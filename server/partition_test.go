@@ -135,7 +135,7 @@ func TestS5_CutOffHolderKnowsFirst(t *testing.T) {
 // not between the master's judgement and its entry in the log, is a node told
 // that it is safe and then expired.
 func TestS5_LostBeforeExpiredWheneverTheNetworkHeals(t *testing.T) {
-	for healed := expiry - time.Second; healed < expiry+1500*time.Millisecond; healed += 20 * time.Millisecond {
+	for healed := expiry - time.Second; healed < expiry+1500*time.Millisecond; healed += 50 * time.Millisecond {
 		seeded(t, uint64(healed), gulmtest.ClusterOptions{Nodes: 1}, func(t *testing.T, w *world) {
 			n1 := w.boot("n1")
 			n1.take("r", client.EX)

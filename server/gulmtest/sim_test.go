@@ -14,6 +14,10 @@ var (
 	simLog    = flag.Bool("simlog", false, "show what the simulated servers and nodes log")
 )
 
+// enough schedules are sure to meet every kind of event; fewer may miss a rare
+// one.
+const enough = 150
+
 // TestSimulation runs seeded schedules of crashes, pauses, partitions and fence
 // faults and demands that no promise is broken.
 func TestSimulation(t *testing.T) {
@@ -23,7 +27,7 @@ func TestSimulation(t *testing.T) {
 		runs++
 		synctest.Test(t, func(t *testing.T) { simulate(t, seed) })
 	}
-	if runs < 20 {
+	if runs < enough {
 		return
 	}
 	campaign.Sometimes.Require(t, "master killed", "node killed", "quorum lost", "host paused", "fence proved", "fencer faulty",

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -196,15 +197,45 @@ func (r *Replica) Barrier(ctx context.Context) error {
 
 // VerifyLeader returns nil when a majority has confirmed, after the call began,
 // that this server leads. Otherwise ErrNotLeader, ErrStopped or ctx's error.
+//
+// raft also takes answers for a confirmation that were on their way before it
+// was asked: a leader that was stopped for a minute finds such ones in its
+// sockets when it wakes. So raft is asked again until answers to newer requests
+// have come, which takes one more round for each follower at most.
 func (r *Replica) VerifyLeader(ctx context.Context) error {
-	if err := r.mayPropose(); err != nil {
-		return err
+	since := time.Now()
+	for {
+		if err := r.mayPropose(); err != nil {
+			return err
+		}
+		if err := r.ask(ctx, r.raft.VerifyLeader); err != nil {
+			return err
+		}
+		if r.confirmedSince(since) {
+			return nil
+		}
 	}
-	return r.ask(ctx, r.raft.VerifyLeader)
 }
 
-// ask waits for one of raft's futures as long as ctx allows, and has Close wait
-// for it longer.
+// confirmedSince reports whether this server and the followers that accepted a
+// newer request in its term are a majority.
+func (r *Replica) confirmedSince(since time.Time) bool {
+	voters, self := 0, 0
+	var others []Peer
+	for _, srv := range r.raft.GetConfiguration().Configuration().Servers {
+		if srv.Suffrage != raft.Voter {
+			continue
+		}
+		voters++
+		if string(srv.ID) == r.cfg.Server {
+			self = 1
+		} else {
+			others = append(others, Peer{Name: string(srv.ID)})
+		}
+	}
+	return self+r.transport.askedSince(others, r.raft.CurrentTerm(), since) > voters/2
+}
+
 func (r *Replica) ask(ctx context.Context, call func() raft.Future) error {
 	if !r.inflight.enter(&r.ops) {
 		return ErrStopped

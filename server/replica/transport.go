@@ -32,6 +32,7 @@ var (
 type contact struct {
 	term  uint64    // the leader's term in which this was learnt
 	when  time.Time // last answer
+	asked time.Time // when the newest request was begun that has been answered
 	match uint64    // the follower's log agrees with the leader's up to here
 }
 
@@ -86,14 +87,15 @@ func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, a
 	if err := t.before(id, args); err != nil {
 		return err
 	}
+	begun := time.Now()
 	if err := t.NetworkTransport.AppendEntries(id, target, args, resp); err != nil {
 		return err
 	}
-	t.note(id, args, resp)
+	t.note(id, args, resp, begun)
 	return nil
 }
 
-func (t *transport) note(id raft.ServerID, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) {
+func (t *transport) note(id raft.ServerID, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse, begun time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := t.contacts[id]
@@ -104,11 +106,26 @@ func (t *transport) note(id raft.ServerID, args *raft.AppendEntriesRequest, resp
 		c = contact{term: args.Term}
 	}
 	c.when = time.Now()
+	if begun.After(c.asked) {
+		c.asked = begun
+	}
 	if resp.Success {
 		// A heartbeat carries no previous entry and proves no match.
 		c.match = max(c.match, args.PrevLogEntry+uint64(len(args.Entries)))
 	}
 	t.contacts[id] = c
+}
+
+// askedSince counts the followers among peers that have accepted, in the given
+// term, a request begun at `since` or later.
+func (t *transport) askedSince(peers []Peer, term uint64, since time.Time) int {
+	n := 0
+	for _, p := range peers {
+		if c, ok := t.contact(p.Name, term); ok && !c.asked.Before(since) {
+			n++
+		}
+	}
+	return n
 }
 
 // contact returns what is known of a follower in the given term.

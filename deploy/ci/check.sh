@@ -23,7 +23,6 @@ quick) quick=yes ;;
 esac
 
 failed=()
-skipped=()
 
 # step TITLE COMMAND...: runs the command and remembers if it failed.
 step() {
@@ -37,13 +36,6 @@ step() {
 		echo "--- FAILED: $title ($((SECONDS - start)) s)"
 		failed+=("$title")
 	fi
-}
-
-# skip TITLE REASON: says loudly that a step did not run.
-skip() {
-	echo
-	echo "!!! SKIPPED: $1: $2"
-	skipped+=("$1")
 }
 
 # Generated code keeps the form that its generator gave it.
@@ -87,21 +79,16 @@ step "build" go build ./...
 step "tests" go test ./...
 
 if [[ $quick == no ]]; then
-	step "tests with the race detector" env CGO_ENABLED=1 go test -race -count=1 -timeout 15m ./...
+	# The long runs of random operations are for the step above.
+	step "tests with the race detector" env CGO_ENABLED=1 go test -race -short -count=1 -timeout 15m ./...
+	step "simulation, 200 schedules" go test ./server/gulmtest -count=1 -timeout 15m -run '^TestSimulation$' -schedules 200 -v
 	step "every benchmark once" go test -run '^$' -bench . -benchtime 1x ./...
-	if [[ -d cmd/gulm_tool ]]; then
-		step "demo, end to end" go run ./cmd/gulm_tool demo
-	else
-		skip "demo, end to end" "there is no cmd/gulm_tool"
-	fi
+	step "demo, end to end" go run ./cmd/gulm_tool demo --show-lease
 fi
 
 step "nothing left behind" unchanged
 
 echo
-if ((${#skipped[@]})); then
-	printf '!!! SKIPPED: %s\n' "${skipped[@]}"
-fi
 if ((${#failed[@]})); then
 	printf '!!! FAILED: %s\n' "${failed[@]}"
 	exit 1

@@ -31,7 +31,7 @@ type rule struct {
 // layers has every package of the module. Add a new package here, in the
 // lowest layer that holds what it needs.
 var layers = []rule{
-	{pattern: "server/reason", layer: 0, std: true},
+	{pattern: "server/reason", layer: 0, std: true, tests: []string{"proto/gulmerr"}},
 
 	{pattern: "server/lock", layer: 1, std: true},
 	{pattern: "server/member", layer: 1, std: true},
@@ -60,6 +60,7 @@ var layers = []rule{
 	{pattern: "server", layer: 10, only: serverOnly},
 
 	{pattern: "server/gulmtest", layer: 11, testing: true},
+	{pattern: "cmd/internal/demo", layer: 11, tests: []string{"cmd/internal/daemon"}},
 	{pattern: "cmd/internal/...", layer: 11},
 
 	{pattern: "cmd/lock_gulmd", layer: 12},

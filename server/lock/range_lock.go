@@ -1,0 +1,235 @@
+package lock
+
+import "lock_gulmd/server/reason"
+
+func rangeRefuse(r reason.Reason) rangeReply { return rangeReply{Refused, r} }
+
+// Lock asks for a range: Granted, Queued (a rangeEvent follows, or Cancel ends
+// it), or Refused with TryFailed, Deadlock, Limit, NodeExpired, NoSession or
+// Invalid, which changes nothing. Limit also says that looking for a circle of
+// owners that wait for each other would have taken too long.
+func (t *rangeTable) Lock(req rangeRequest) rangeReply {
+	if r := t.checkLock(req); r != reason.None {
+		return rangeRefuse(r)
+	}
+	s := rangeSpan{req.Start, req.End, req.Kind}
+	file := t.findFile(req.File)
+	holder := t.holderOf(t.findParty(req.Owner), file)
+	if !t.free(file, holder, s) {
+		if !req.Wait {
+			return rangeRefuse(reason.TryFailed)
+		}
+		return t.queue(req, s)
+	}
+	change := t.plan(holder, s, true)
+	switch {
+	case t.overBy(change.growth()):
+		return rangeRefuse(reason.Limit)
+	case change.empty():
+		return rangeReply{Outcome: Granted}
+	case holder == 0:
+		holder = t.makeHolder(req.Owner, req.File)
+	}
+	t.settle(t.perform(holder, change))
+	return rangeReply{Outcome: Granted}
+}
+
+func (t *rangeTable) checkLock(req rangeRequest) reason.Reason {
+	if r := t.checkRange(req.Owner, req.Start, req.End, req.Kind); r != reason.None {
+		return r
+	}
+	if req.Wait && (req.ID == 0 || t.findWait(req.Owner.Session, req.ID) != 0) {
+		return reason.Invalid
+	}
+	return reason.None
+}
+
+func (t *rangeTable) checkRange(o rangeOwner, start, end uint64, kind rangeKind) reason.Reason {
+	switch {
+	case o.Session == 0:
+		return reason.NoSession
+	case t.frozen(o.Session):
+		return reason.NodeExpired
+	case start > end || end > rangeMax || kind >= rangeKinds:
+		return reason.Invalid
+	}
+	return reason.None
+}
+
+func (t *rangeTable) frozen(s Session) bool {
+	seat := t.findSession(s)
+	return seat != 0 && t.sessions.get(seat).frozen
+}
+
+// queue makes a request wait.
+func (t *rangeTable) queue(req rangeRequest, s rangeSpan) rangeReply {
+	if t.overBy(1) {
+		return rangeRefuse(reason.Limit)
+	}
+	file, party := t.findFile(req.File), t.findParty(req.Owner)
+	holder := t.holderOf(party, file)
+	rank := (t.lastOrder + 1) | rankLate
+	if t.goesAhead(file, holder, s) {
+		rank &^= rankLate
+	}
+	if r := t.deadlock(party, rangeQuery{file: file, holder: holder, rangeSpan: s, rank: rank}); r != reason.None {
+		return rangeRefuse(r)
+	}
+	t.lastOrder++
+	t.addWait(t.makeHolder(req.Owner, req.File), s, rank, req.ID)
+	return rangeReply{Outcome: Queued}
+}
+
+// addWait adds a waiting request at the end of its owner's list.
+func (t *rangeTable) addWait(holder uint32, s rangeSpan, rank uint64, id ID) {
+	h := t.holders.mut(holder)
+	h.waiting++
+	slot, w := t.waits.alloc()
+	w.start, w.end, w.kind, w.rank, w.id, w.holder = s.start, s.end, s.kind, rank, id, holder
+	w.session = t.parties.get(h.party).owner.Session
+	insert(&t.waitIndex, &t.waits, slot)
+	t.listWait(h.party, slot)
+	root := t.waitTree().insert(t.files.get(h.file).waits, slot)
+	f := t.files.mut(h.file)
+	f.waits = root
+	f.waiting++
+}
+
+// listWait appends a waiting request to its owner's list.
+func (t *rangeTable) listWait(party, slot uint32) {
+	p := t.parties.mut(party)
+	w := t.waits.mut(slot)
+	w.prev, w.next = p.waitTail, 0
+	if p.waitTail == 0 {
+		p.waitHead = slot
+	} else {
+		t.waits.mut(p.waitTail).next = slot
+	}
+	p.waitTail = slot
+}
+
+// dropWait removes a waiting request and returns where others may be granted
+// now. The holder stays, be it empty.
+func (t *rangeTable) dropWait(slot uint32) rangeRegion {
+	w := *t.waits.get(slot)
+	h := t.holders.mut(w.holder)
+	h.waiting--
+	root := t.waitTree().remove(t.files.get(h.file).waits, slot)
+	f := t.files.mut(h.file)
+	f.waits = root
+	f.waiting--
+	p := t.parties.mut(h.party)
+	if w.prev == 0 {
+		p.waitHead = w.next
+	} else {
+		t.waits.mut(w.prev).next = w.next
+	}
+	if w.next == 0 {
+		p.waitTail = w.prev
+	} else {
+		t.waits.mut(w.next).prev = w.prev
+	}
+	remove(&t.waitIndex, &t.waits, slot)
+	t.waits.release(slot)
+	return rangeRegion{h.file, w.start, w.end}
+}
+
+// Unlock gives up whatever the owner holds of [start, end]: Unlocked, also if
+// that is nothing, or Refused with Limit if a range would be split and there may
+// be no more, NodeExpired, NoSession or Invalid. What the owner waits for is not
+// touched.
+func (t *rangeTable) Unlock(o rangeOwner, key uint32, start, end uint64) rangeReply {
+	if r := t.checkRange(o, start, end, rangeRead); r != reason.None {
+		return rangeRefuse(r)
+	}
+	file := t.findFile(key)
+	holder := t.holderOf(t.findParty(o), file)
+	change := t.plan(holder, rangeSpan{start: start, end: end}, false)
+	if t.overBy(change.growth()) {
+		return rangeRefuse(reason.Limit)
+	}
+	if !change.empty() {
+		regions := t.perform(holder, change)
+		t.settle(regions)
+		t.sweepHolder(holder)
+		t.sweepFile(file)
+	}
+	return rangeReply{Outcome: Unlocked}
+}
+
+// Cancel withdraws a waiting request: Cancelled, or Refused with NotHeld if the
+// session does not wait under that number (any more), or NodeExpired.
+func (t *rangeTable) Cancel(s Session, id ID) rangeReply {
+	if t.frozen(s) {
+		return rangeRefuse(reason.NodeExpired)
+	}
+	slot := t.findWait(s, id)
+	if slot == 0 {
+		return rangeRefuse(reason.NotHeld)
+	}
+	holder := t.waits.get(slot).holder
+	region := t.dropWait(slot)
+	t.sweepHolder(holder)
+	t.settle([]rangeRegion{region})
+	t.sweepFile(region.file)
+	return rangeReply{Outcome: Cancelled}
+}
+
+// rangeConflict is a range that stands in the way.
+type rangeConflict struct {
+	Owner      rangeOwner
+	Start, End uint64
+	Kind       rangeKind
+	// Frozen is true if the owner's node was declared dead.
+	Frozen bool
+}
+
+// Test returns what other owners hold that conflicts with a range, by start and
+// owner, at most limit of them unless limit is 0; and whether there are more. It
+// is empty if the range could be held beside all others, though perhaps not be
+// had at once while somebody waits for it. The reason is None, NoSession,
+// NodeExpired or Invalid.
+func (t *rangeTable) Test(
+	o rangeOwner, key uint32, start, end uint64, kind rangeKind, limit int,
+) (found []rangeConflict, more bool, _ reason.Reason) {
+	if r := t.checkRange(o, start, end, kind); r != reason.None {
+		return nil, false, r
+	}
+	file := t.findFile(key)
+	if file == 0 {
+		return nil, false, reason.None
+	}
+	holder := t.holderOf(t.findParty(o), file)
+	t.eachRange(t.files.get(file).ranges, start, end, kind.against(), func(r *rangeRecord) bool {
+		switch {
+		case r.holder == holder:
+		case limit > 0 && len(found) == limit:
+			more = true
+		default:
+			party := t.parties.get(t.holders.get(r.holder).party)
+			frozen := t.sessions.get(party.seat).frozen
+			found = append(found, rangeConflict{party.owner, r.start, r.end, r.kind, frozen})
+		}
+		return !more
+	})
+	return found, more, reason.None
+}
+
+// Flock asks for a whole file in the way of flock(2). The locks of flock do not
+// meet those of fcntl: the caller gives them file numbers of their own, and the
+// open file as owner.
+//
+// Changing the kind is not atomic, as on Linux: the old lock goes first, others
+// may be granted, and if the new one cannot be had at once the owner has none
+// until it is granted, or at all. To have the same kind again changes nothing.
+func (t *rangeTable) Flock(req rangeRequest) rangeReply {
+	req.Start, req.End = 0, rangeMax
+	if r := t.checkLock(req); r != reason.None {
+		return rangeRefuse(r)
+	}
+	holder := t.holderOf(t.findParty(req.Owner), t.findFile(req.File))
+	if r := t.ownAt(holder, 0); r != nil && r.kind != req.Kind {
+		t.Unlock(req.Owner, req.File, 0, rangeMax)
+	}
+	return t.Lock(req)
+}

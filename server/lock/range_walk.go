@@ -1,0 +1,145 @@
+package lock
+
+import (
+	"cmp"
+	"slices"
+)
+
+// rangeState is one held range.
+type rangeState struct {
+	Owner      rangeOwner
+	Start, End uint64
+	Kind       rangeKind
+}
+
+// rangeWaitState is one waiting request.
+type rangeWaitState struct {
+	Owner      rangeOwner
+	ID         ID
+	Start, End uint64
+	Kind       rangeKind
+	// Order is the number of its arrival among all.
+	Order uint64
+	// Ahead is true if it goes ahead of those who wait for its own owner.
+	Ahead bool
+}
+
+// rangeFileState is one file: its ranges by start and owner, and its waiting
+// requests in the order in which they are granted.
+type rangeFileState struct {
+	File   uint32
+	Ranges []rangeState
+	Waits  []rangeWaitState
+}
+
+// rangeSessionState is one session that has something or is frozen.
+type rangeSessionState struct {
+	Session Session
+	Frozen  bool
+}
+
+// Walk calls yield for every file until it returns false. The order is
+// unspecified and differs between servers; each state says the same on all. The
+// state and its slices are valid only during the call.
+func (t *rangeTable) Walk(yield func(*rangeFileState) bool) {
+	var state rangeFileState
+	for slot := uint32(1); slot < t.files.next; slot++ {
+		if !t.files.get(slot).live {
+			continue
+		}
+		t.fileState(slot, &state)
+		if !yield(&state) {
+			return
+		}
+	}
+}
+
+// File returns the state of one file, and false if nobody has anything there.
+// Not for clones, which have no index.
+func (t *rangeTable) File(key uint32) (rangeFileState, bool) {
+	var state rangeFileState
+	slot := t.findFile(key)
+	if slot == 0 {
+		return state, false
+	}
+	t.fileState(slot, &state)
+	return state, true
+}
+
+func (t *rangeTable) fileState(slot uint32, state *rangeFileState) {
+	f := t.files.get(slot)
+	state.File, state.Ranges, state.Waits = f.key, state.Ranges[:0], state.Waits[:0]
+	t.fileTree().each(f.ranges, func(slot uint32) bool {
+		r := t.ranges.get(slot)
+		state.Ranges = append(state.Ranges, rangeState{t.ownerOf(r.holder), r.start, r.end, r.kind})
+		return true
+	})
+	t.waitTree().each(f.waits, func(slot uint32) bool {
+		w := t.waits.get(slot)
+		state.Waits = append(state.Waits, rangeWaitState{
+			t.ownerOf(w.holder), w.id, w.start, w.end, w.kind, w.rank &^ rankLate, w.rank < rankLate,
+		})
+		return true
+	})
+	slices.SortFunc(state.Waits, func(a, b rangeWaitState) int { return cmp.Compare(a.rank(), b.rank()) })
+}
+
+func (w *rangeWaitState) rank() uint64 {
+	if w.Ahead {
+		return w.Order
+	}
+	return w.Order | rankLate
+}
+
+// Sessions returns the sessions by number; the caller owns the result.
+func (t *rangeTable) Sessions() []rangeSessionState {
+	states := make([]rangeSessionState, 0, t.sessions.used)
+	for slot := uint32(1); slot < t.sessions.next; slot++ {
+		if s := t.sessions.get(slot); s.session != 0 {
+			states = append(states, rangeSessionState{s.session, s.frozen})
+		}
+	}
+	slices.SortFunc(states, func(a, b rangeSessionState) int { return cmp.Compare(a.Session, b.Session) })
+	return states
+}
+
+// Order returns the number of requests that ever waited; it is part of the state.
+func (t *rangeTable) Order() uint64 { return t.lastOrder }
+
+// Digest returns a number that is equal for tables with equal sessions, files,
+// ranges and requests, whatever way they came about, and differs for others but
+// for chance. name stands for a file whose number the caller chose differently
+// on every server. It walks the whole table.
+func (t *rangeTable) Digest(name func(file uint32) uint64) uint64 {
+	d := mix64(t.lastOrder + 1)
+	for _, s := range t.Sessions() {
+		d += rangeSum(1, uint64(s.Session), flagBit(s.Frozen))
+	}
+	t.Walk(func(f *rangeFileState) bool {
+		file := rangeSum(2, name(f.File))
+		for _, r := range f.Ranges {
+			file = rangeSum(file, uint64(r.Owner.Session), r.Owner.Number, r.Start, r.End, uint64(r.Kind))
+		}
+		for _, w := range f.Waits {
+			file = rangeSum(file+3, uint64(w.Owner.Session), w.Owner.Number, uint64(w.ID), w.Start, w.End, uint64(w.Kind), w.rank())
+		}
+		// The walk has no order, so files are added up.
+		d += file
+		return true
+	})
+	return d
+}
+
+func rangeSum(sum uint64, numbers ...uint64) uint64 {
+	for _, n := range numbers {
+		sum = mix64(sum*0x9e3779b97f4a7c15 + n + 1)
+	}
+	return sum
+}
+
+func flagBit(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -70,6 +70,10 @@ var (
 	ErrUnavailable = errors.New("no answer")
 	// ErrCorrupt: stored data failed its check.
 	ErrCorrupt = errors.New("stored data is corrupt")
+	// ErrExists: the lockspace exists already.
+	ErrExists = errors.New("lockspace exists already")
+	// ErrTimedOut: the request waited for as long as it wanted to.
+	ErrTimedOut = errors.New("request timed out")
 	// ErrInternal: a fault of the program; the server's log has the details.
 	ErrInternal = errors.New("internal error")
 )

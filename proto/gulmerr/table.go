@@ -63,6 +63,8 @@ var table = []Entry{
 	{ErrUnavailable, "UNAVAILABLE", codes.Unavailable, ExitNoQuorum},
 	{ErrCorrupt, "CORRUPT", codes.DataLoss, ExitFailed},
 	{ErrInternal, "INTERNAL", codes.Internal, ExitFailed},
+	{ErrExists, "EXISTS", codes.AlreadyExists, ExitRefused},
+	{ErrTimedOut, "TIMED_OUT", codes.Aborted, ExitFailed},
 }
 
 // Table returns a copy of all rows in their documented order.

@@ -34,7 +34,7 @@ func encodeBatch(stamp int64, batch *state.Batch) []byte {
 func groupSize(g *state.Group) int {
 	size := 2 * maxTag
 	for i := range g.Requests {
-		size += 64 + len(g.Requests[i].Name)
+		size += 72 + len(g.Requests[i].Name) + len(g.Requests[i].Value)
 	}
 	return size
 }
@@ -60,7 +60,11 @@ func appendRequest(b []byte, r *state.Request) []byte {
 	}
 	b = appendUint(b, 6, uint64(r.Mode))
 	b = appendUint(b, 7, uint64(r.Flags))
-	return appendUint(b, 8, uint64(r.Policy))
+	b = appendUint(b, 8, uint64(r.Policy))
+	if len(r.Value) > 0 {
+		b = protowire.AppendBytes(protowire.AppendTag(b, 9, protowire.BytesType), r.Value)
+	}
+	return appendUint(b, 10, uint64(r.ValueLen))
 }
 
 // appendSized appends what fill appends, with its length before it.
@@ -108,7 +112,7 @@ func decodeBatch(data []byte) (stamp int64, batch *state.Batch, ok bool, err err
 
 func readBatch(data []byte) (*state.Batch, error) {
 	batch := &state.Batch{}
-	err := eachField(data, 1, func(field protowire.Number, v uint64, sub []byte) error {
+	err := eachField(data, 1<<1, func(field protowire.Number, v uint64, sub []byte) error {
 		if field != 1 {
 			return fmt.Errorf("%w: field %d of a batch", errDamaged, field)
 		}
@@ -123,7 +127,7 @@ func readBatch(data []byte) (*state.Batch, error) {
 }
 
 func readGroup(data []byte, g *state.Group) error {
-	return eachField(data, 3, func(field protowire.Number, v uint64, sub []byte) error {
+	return eachField(data, 1<<3, func(field protowire.Number, v uint64, sub []byte) error {
 		switch field {
 		case 1:
 			g.Session = v
@@ -143,7 +147,7 @@ func readGroup(data []byte, g *state.Group) error {
 }
 
 func readRequest(data []byte, r *state.Request) error {
-	return eachField(data, 5, func(field protowire.Number, v uint64, sub []byte) error {
+	return eachField(data, 1<<5|1<<9, func(field protowire.Number, v uint64, sub []byte) error {
 		small := v <= 0xff
 		switch field {
 		case 1:
@@ -162,6 +166,10 @@ func readRequest(data []byte, r *state.Request) error {
 			r.Flags, small = lock.Flags(v), v <= 0xffffffff
 		case 8:
 			r.Policy = lock.Policy(v)
+		case 9:
+			r.Value = sub
+		case 10:
+			r.ValueLen = uint8(v)
 		default:
 			return fmt.Errorf("%w: field %d of a request", errDamaged, field)
 		}
@@ -173,8 +181,9 @@ func readRequest(data []byte, r *state.Request) error {
 }
 
 // eachField calls f for every field of a message: v is set for a number, sub for
-// the one field that holds bytes. Other wire types are an error.
-func eachField(data []byte, bytesField protowire.Number, f func(field protowire.Number, v uint64, sub []byte) error) error {
+// the fields that hold bytes, whose bits are in the set. Other wire types are an
+// error.
+func eachField(data []byte, bytesFields uint32, f func(field protowire.Number, v uint64, sub []byte) error) error {
 	for len(data) > 0 {
 		field, kind, n := protowire.ConsumeTag(data)
 		if n < 0 {
@@ -186,9 +195,9 @@ func eachField(data []byte, bytesField protowire.Number, f func(field protowire.
 			m   int
 		)
 		switch {
-		case field == bytesField && kind == protowire.BytesType:
+		case inSet(bytesFields, field) && kind == protowire.BytesType:
 			sub, m = protowire.ConsumeBytes(data[n:])
-		case field != bytesField && kind == protowire.VarintType:
+		case !inSet(bytesFields, field) && kind == protowire.VarintType:
 			v, m = protowire.ConsumeVarint(data[n:])
 		default:
 			return fmt.Errorf("%w: field %d has wire type %d", errDamaged, field, kind)
@@ -203,3 +212,5 @@ func eachField(data []byte, bytesField protowire.Number, f func(field protowire.
 	}
 	return nil
 }
+
+func inSet(set uint32, field protowire.Number) bool { return field < 32 && set&(1<<field) != 0 }

@@ -7,7 +7,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	raftlogv1 "lock_gulmd/proto/raftlog/v1"
+	"lock_gulmd/server/lock"
 	"lock_gulmd/server/member"
+	"lock_gulmd/server/reason"
 	"lock_gulmd/server/state"
 )
 
@@ -40,7 +42,7 @@ func setBody(m *raftlogv1.Command, c state.Command) {
 		}}
 	case state.Login:
 		m.Body = &raftlogv1.Command_Login{Login: &raftlogv1.Login{
-			Node: utf8(c.Node), BootId: utf8(c.BootID), LoginId: c.LoginID[:], Process: utf8(c.Process),
+			Node: utf8(c.Node), BootId: utf8(c.BootID), LoginId: c.LoginID[:], Process: utf8(c.Process), ExpiryMs: c.Expiry,
 		}}
 	case state.Logout:
 		m.Body = &raftlogv1.Command_Logout{Logout: &raftlogv1.Logout{Session: c.Session}}
@@ -61,6 +63,10 @@ func setBody(m *raftlogv1.Command, c state.Command) {
 	case state.FenceAcknowledged:
 		m.Body = &raftlogv1.Command_FenceAcknowledged{FenceAcknowledged: &raftlogv1.FenceAcknowledged{
 			Term: c.Term, Node: utf8(c.Node), Incarnation: c.Incarnation, Operator: utf8(c.Operator),
+		}}
+	case state.Deny:
+		m.Body = &raftlogv1.Command_Deny{Deny: &raftlogv1.Deny{
+			Term: c.Term, Session: c.Session, Lock: uint64(c.Lock), Reason: uint32(c.Reason),
 		}}
 	case state.Check:
 		m.Body = &raftlogv1.Command_Check{Check: &raftlogv1.Check{Index: c.Index, Digest: c.Digest}}
@@ -105,7 +111,7 @@ func bodyOf(m *raftlogv1.Command) (state.Command, error) {
 			Term: b.BeginTerm.GetTerm(), Server: b.BeginTerm.GetServer(), Limits: limitsFromLog(b.BeginTerm.GetLimits()),
 		}, nil
 	case *raftlogv1.Command_Login:
-		req := member.LoginRequest{Node: b.Login.GetNode(), BootID: b.Login.GetBootId(), Process: b.Login.GetProcess()}
+		req := member.LoginRequest{Node: b.Login.GetNode(), BootID: b.Login.GetBootId(), Process: b.Login.GetProcess(), Expiry: b.Login.GetExpiryMs()}
 		id := b.Login.GetLoginId()
 		if copy(req.LoginID[:], id) != len(req.LoginID) || len(id) != len(req.LoginID) {
 			return nil, fmt.Errorf("command is damaged: login id of %d bytes", len(id))
@@ -129,6 +135,12 @@ func bodyOf(m *raftlogv1.Command) (state.Command, error) {
 	case *raftlogv1.Command_FenceAcknowledged:
 		x := b.FenceAcknowledged
 		return state.FenceAcknowledged{Term: x.GetTerm(), Life: life(x), Operator: x.GetOperator()}, nil
+	case *raftlogv1.Command_Deny:
+		x := b.Deny
+		if x.GetReason() >= uint32(reason.Count) {
+			return nil, fmt.Errorf("command denies a lock for a reason that this version does not know: upgrade this server")
+		}
+		return state.Deny{Term: x.GetTerm(), Session: x.GetSession(), Lock: lock.ID(x.GetLock()), Reason: reason.Reason(x.GetReason())}, nil
 	case *raftlogv1.Command_Check:
 		return state.Check{Index: b.Check.GetIndex(), Digest: b.Check.GetDigest()}, nil
 	case *raftlogv1.Command_ServerLeft:

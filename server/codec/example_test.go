@@ -15,6 +15,7 @@ import (
 
 	"lock_gulmd/server/lock"
 	"lock_gulmd/server/member"
+	"lock_gulmd/server/reason"
 	"lock_gulmd/server/state"
 )
 
@@ -28,12 +29,13 @@ func examples() []state.Command {
 		&state.Batch{Groups: []state.Group{
 			{Session: 5, Confirmed: 8, Requests: []state.Request{
 				{Seq: 9, Op: state.OpLock, Lock: 10, Lockspace: 2, Name: []byte("G\x00\xff\x01"), Mode: lock.EX, Flags: lock.NoQueue | lock.NoCallbacks},
-				{Seq: 10, Op: state.OpJoin, Name: []byte("gfs"), Policy: 1},
+				{Seq: 10, Op: state.OpJoin, Name: []byte("gfs"), Policy: 1, ValueLen: 64},
+				{Seq: 11, Op: state.OpUnlock, Lock: 10, Flags: lock.ValBlk, Value: []byte("v\x00\xff")},
 			}},
 			{Session: 1 << 40, Confirmed: 1 << 41},
 		}},
 		state.Login{LoginRequest: member.LoginRequest{
-			Node: "nodé1", BootID: "c0ffee", LoginID: member.LoginID{15: 1, 0: 0xff}, Process: "lockd",
+			Node: "nodé1", BootID: "c0ffee", LoginID: member.LoginID{15: 1, 0: 0xff}, Process: "lockd", Expiry: 6000,
 		}},
 		state.Logout{Session: 11},
 		state.Expire{Term: 12, Life: life, Seen: 13, Silent: 14, Reason: "session 1 (lockd) was silent for 6s"},
@@ -46,6 +48,7 @@ func examples() []state.Command {
 		state.Check{Index: 21, Digest: 1 << 63},
 		state.ServerLeft{Server: "server2"},
 		state.ServerEntered{Server: "server3"},
+		state.Deny{Term: 22, Session: 23, Lock: 24, Reason: reason.TimedOut},
 	}
 }
 

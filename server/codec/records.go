@@ -25,13 +25,14 @@ func headerFromLog(h *raftlogv1.Header, img *state.Image) {
 func nodeToLog(n *member.Node) *raftlogv1.Node {
 	return &raftlogv1.Node{
 		Name: n.Name, State: uint32(n.State), Incarnation: n.Incarnation, BootId: n.BootID, SinceMs: n.Since, SeenIndex: n.Seen,
+		Number: n.Number,
 	}
 }
 
 func nodeFromLog(n *raftlogv1.Node, ok *bool) member.Node {
 	return member.Node{
 		Name: n.GetName(), State: narrow[member.State](n.GetState(), ok), Incarnation: n.GetIncarnation(), BootID: n.GetBootId(),
-		Since: n.GetSinceMs(), Seen: n.GetSeenIndex(),
+		Since: n.GetSinceMs(), Seen: n.GetSeenIndex(), Number: n.GetNumber(),
 	}
 }
 
@@ -64,10 +65,12 @@ func sessionToLog(s *state.SessionImage) *raftlogv1.Session {
 	out := &raftlogv1.Session{
 		Session: s.Number, Node: s.Node, Incarnation: s.Incarnation, LoginId: s.LoginID[:], Process: s.Process,
 		Applied: s.Applied, Confirmed: s.Confirmed, Frozen: s.Frozen,
+		ExpiryMs: s.Expiry,
 	}
 	for _, k := range s.Kept {
 		out.Replies = append(out.Replies, &raftlogv1.KeptReply{
 			Seq: k.Seq, Outcome: uint32(k.Outcome), Reason: uint32(k.Reason), Mode: uint32(k.Mode), Token: k.Token, Number: k.Number,
+			Status: uint32(k.Status), Value: k.Value,
 		})
 	}
 	return out
@@ -77,6 +80,7 @@ func sessionFromLog(s *raftlogv1.Session, ok *bool) state.SessionImage {
 	out := state.SessionImage{
 		Session: member.Session{
 			Number: s.GetSession(), Node: s.GetNode(), Incarnation: s.GetIncarnation(), Process: s.GetProcess(), Frozen: s.GetFrozen(),
+			Expiry: s.GetExpiryMs(),
 		},
 		Applied: s.GetApplied(), Confirmed: s.GetConfirmed(),
 	}
@@ -86,14 +90,17 @@ func sessionFromLog(s *raftlogv1.Session, ok *bool) state.SessionImage {
 		out.Kept = append(out.Kept, state.Reply{Session: s.GetSession(), Seq: k.GetSeq(), Reply: lock.Reply{
 			Outcome: narrow[lock.Outcome](k.GetOutcome(), ok), Reason: narrow[reason.Reason](k.GetReason(), ok),
 			Mode:  narrow[lock.Mode](k.GetMode(), ok),
-			Token: k.GetToken(), Number: k.GetNumber(),
+			Token: k.GetToken(), Number: k.GetNumber(), Status: narrow[lock.Status](k.GetStatus(), ok), Value: k.GetValue(),
 		}})
 	}
 	return out
 }
 
 func spaceToLog(s *lock.SpaceState) *raftlogv1.Lockspace {
-	out := &raftlogv1.Lockspace{Number: s.Number, Name: []byte(s.Name), Policy: uint32(s.Policy)}
+	out := &raftlogv1.Lockspace{
+		Number: s.Number, Name: []byte(s.Name), Policy: uint32(s.Policy), ValueLen: uint32(s.ValueLen), KeepValues: s.KeepValues,
+		Generation: s.Generation,
+	}
 	for _, m := range s.Members {
 		out.Members = append(out.Members, uint64(m))
 	}
@@ -101,7 +108,10 @@ func spaceToLog(s *lock.SpaceState) *raftlogv1.Lockspace {
 }
 
 func spaceFromLog(s *raftlogv1.Lockspace, ok *bool) lock.SpaceState {
-	out := lock.SpaceState{Number: s.GetNumber(), Name: string(s.GetName()), Policy: narrow[lock.Policy](s.GetPolicy(), ok)}
+	out := lock.SpaceState{
+		Number: s.GetNumber(), Name: string(s.GetName()), Policy: narrow[lock.Policy](s.GetPolicy(), ok),
+		ValueLen: narrow[uint8](s.GetValueLen(), ok), KeepValues: s.GetKeepValues(), Generation: s.GetGeneration(),
+	}
 	for _, m := range s.GetMembers() {
 		out.Members = append(out.Members, lock.Session(m))
 	}
@@ -111,6 +121,7 @@ func spaceFromLog(s *raftlogv1.Lockspace, ok *bool) lock.SpaceState {
 func resourceToLog(r *lock.ResourceState) *raftlogv1.Resource {
 	out := &raftlogv1.Resource{
 		Lockspace: r.Lockspace, Name: append([]byte(nil), r.Name...), Locks: make([]*raftlogv1.Lock, len(r.Locks)),
+		Value: append([]byte(nil), r.Value...), ValueVersion: r.ValueVersion, ValueInvalid: r.ValueInvalid, Overtaken: r.Overtaken,
 	}
 	locks := make([]raftlogv1.Lock, len(r.Locks))
 	for i := range r.Locks {
@@ -119,6 +130,7 @@ func resourceToLog(r *lock.ResourceState) *raftlogv1.Resource {
 		p.Granted, p.Requested, p.Flags = uint32(l.Granted), uint32(l.Requested), uint32(l.Flags)
 		p.Token, p.Order, p.Changed = l.Token, l.Order, l.Changed
 		p.StampMs, p.Blocking = l.Stamp, uint32(l.Blocking)
+		p.Status, p.Denied, p.Origin = uint32(l.Status), uint32(l.Denied), l.Origin
 		out.Locks[i] = p
 	}
 	return out
@@ -127,7 +139,10 @@ func resourceToLog(r *lock.ResourceState) *raftlogv1.Resource {
 // resourceFromLog looks for unknown fields itself: there are too many resources
 // for the general way.
 func resourceFromLog(r *raftlogv1.Resource, out *lock.ResourceState, ok *bool) {
-	out.Lockspace, out.Name, out.Locks = r.GetLockspace(), r.GetName(), out.Locks[:0]
+	*out = lock.ResourceState{
+		Lockspace: r.GetLockspace(), Name: r.GetName(), Locks: out.Locks[:0], Value: r.GetValue(),
+		ValueVersion: r.GetValueVersion(), ValueInvalid: r.GetValueInvalid(), Overtaken: r.GetOvertaken(),
+	}
 	*ok = *ok && len(r.ProtoReflect().GetUnknown()) == 0
 	for _, l := range r.GetLocks() {
 		*ok = *ok && len(l.ProtoReflect().GetUnknown()) == 0
@@ -135,9 +150,28 @@ func resourceFromLog(r *raftlogv1.Resource, out *lock.ResourceState, ok *bool) {
 			Session: lock.Session(l.GetSession()), ID: lock.ID(l.GetLock()), Queue: narrow[lock.Queue](l.GetQueue(), ok),
 			Granted: narrow[lock.Mode](l.GetGranted(), ok), Requested: narrow[lock.Mode](l.GetRequested(), ok),
 			Flags: lock.Flags(l.GetFlags()), Blocking: narrow[uint8](l.GetBlocking(), ok), Token: l.GetToken(),
-			Order: l.GetOrder(), Changed: l.GetChanged(), Stamp: l.GetStampMs(),
+			Order: l.GetOrder(), Changed: l.GetChanged(), Stamp: l.GetStampMs(), Status: narrow[lock.Status](l.GetStatus(), ok),
+			Denied: narrow[reason.Reason](l.GetDenied(), ok), Origin: l.GetOrigin(),
 		})
 	}
+}
+
+func ownerToLog(o *lock.OwnerState) *raftlogv1.Owner {
+	out := &raftlogv1.Owner{Session: uint64(o.Session), Node: o.Node, Frozen: o.Frozen}
+	for _, e := range o.Ended {
+		out.Ended = append(out.Ended, &raftlogv1.Ended{Lock: uint64(e.ID), Reason: uint32(e.Reason), Changed: e.Changed})
+	}
+	return out
+}
+
+func ownerFromLog(o *raftlogv1.Owner, ok *bool) lock.OwnerState {
+	out := lock.OwnerState{Session: lock.Session(o.GetSession()), Node: o.GetNode(), Frozen: o.GetFrozen()}
+	for _, e := range o.GetEnded() {
+		out.Ended = append(out.Ended, lock.EndedState{
+			ID: lock.ID(e.GetLock()), Reason: narrow[reason.Reason](e.GetReason(), ok), Changed: e.GetChanged(),
+		})
+	}
+	return out
 }
 
 // narrow returns a number as one of the small types, and clears ok if it is

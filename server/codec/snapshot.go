@@ -43,6 +43,9 @@ func WriteSnapshot(w io.Writer, s *state.State) error {
 	for i := range img.Spaces {
 		out.write(&raftlogv1.Record{Body: &raftlogv1.Record_Lockspace{Lockspace: spaceToLog(&img.Spaces[i])}})
 	}
+	for i := range img.Owners {
+		out.write(&raftlogv1.Record{Body: &raftlogv1.Record_Owner{Owner: ownerToLog(&img.Owners[i])}})
+	}
 	out.resources(s.Locks())
 	out.write(&raftlogv1.Record{Body: &raftlogv1.Record_Footer{Footer: &raftlogv1.Footer{Records: out.records}}})
 	if out.err != nil {
@@ -204,6 +207,8 @@ func (in *recordReader) image() (state.Image, error) {
 			fenceFromLog(b.Fence, &img.Nodes[len(img.Nodes)-1], &in.sound)
 		case *raftlogv1.Record_Session:
 			img.Sessions = append(img.Sessions, sessionFromLog(b.Session, &in.sound))
+		case *raftlogv1.Record_Owner:
+			img.Owners = append(img.Owners, ownerFromLog(b.Owner, &in.sound))
 		case *raftlogv1.Record_Lockspace:
 			img.Spaces = append(img.Spaces, spaceFromLog(b.Lockspace, &in.sound))
 		case *raftlogv1.Record_Resources:

@@ -1,31 +1,37 @@
 package lock
 
-// askAll asks every holder that conflicts with `mode` to give way, the lock
-// `except` left out. For a refused NoQueue request that is done only if it
-// carries NoQueueBast.
+// askAll asks every lock in the granted queue that conflicts with `mode` to give
+// way, the lock `except` left out. Locks that convert are asked once they are
+// granted, as in the DLM.
 //
 // Holders are asked once for each mode: `told` remembers that all of them were,
 // so that the ten thousandth waiter does not walk all holders again; locks
 // granted later are asked by askNew.
-func (t *Table) askAll(resource uint32, mode Mode, except uint32, flags Flags) {
-	if flags&NoQueue != 0 && flags&NoQueueBast == 0 {
-		return
-	}
+func (t *Table) askAll(resource uint32, mode Mode, except uint32) {
 	r := t.resources.get(resource)
-	convertHead := uint32(0)
 	if r.contention != 0 {
 		c := t.contentions.mut(r.contention)
 		if covered(c.told, mode) {
 			return
 		}
-		// A converting lock is passed over below as itself, so what it asks has
-		// not been told to itself: only new requests are told to all.
-		if except == 0 || t.locks.get(except).queue == waiting {
-			c.told |= 1 << mode
-		}
-		convertHead = c.convertHead
+		c.told |= 1 << mode
 	}
-	for _, head := range [2]uint32{r.head, convertHead} {
+	for slot := r.head; slot != 0; slot = t.locks.get(slot).next {
+		if slot != except && conflicts[mode].has(t.locks.get(slot).granted) {
+			t.ask(slot, mode)
+		}
+	}
+}
+
+// nudge asks everybody who holds, converting or not, on behalf of a NoQueueBast
+// request that does not wait itself.
+func (t *Table) nudge(resource uint32, mode Mode, except uint32) {
+	r := t.resources.get(resource)
+	heads := [2]uint32{r.head}
+	if r.contention != 0 {
+		heads[1] = t.contentions.get(r.contention).convertHead
+	}
+	for _, head := range heads {
 		for slot := head; slot != 0; slot = t.locks.get(slot).next {
 			if slot != except && conflicts[mode].has(t.locks.get(slot).granted) {
 				t.ask(slot, mode)
@@ -34,38 +40,41 @@ func (t *Table) askAll(resource uint32, mode Mode, except uint32, flags Flags) {
 	}
 }
 
-// askNew asks a lock that was just granted to give way to what is queued, in
-// the strongest mode that it blocks.
+// askNew asks a lock that came into the granted queue to give way to what is
+// queued, strongest mode first.
 func (t *Table) askNew(slot uint32) {
 	l := t.locks.get(slot)
-	c := t.resources.get(l.resource).contention
-	if c == 0 {
+	at := t.resources.get(l.resource).contention
+	if at == 0 {
 		return
 	}
-	wanted := t.contentions.get(c).wantedSet()
-	t.contentions.mut(c).told &= wanted // what nobody wants now, this lock is not asked for
+	wanted := t.contentions.get(at).wantedSet()
+	t.contentions.mut(at).told &= wanted // what nobody wants now, this lock is not asked for
 	blocked := wanted & conflicts[l.granted]
-	if blocked == 0 {
-		return
+	for m := EX; m > NL; m-- {
+		if blocked.has(m) {
+			t.ask(slot, m)
+		}
 	}
-	strongest := blocked.highest()
-	if !covered(1<<strongest, CW) {
-		t.contentions.mut(c).told &^= 1 << CW // PR was asked for, which says nothing of CW
-	}
-	t.ask(slot, strongest)
 }
 
-// ask sends one holder a blocking callback, unless it does not want any, is
-// dead, or has one outstanding that says as much.
+// ask sends one holder a blocking callback, unless nobody would hear it or one is
+// outstanding that says as much.
 func (t *Table) ask(slot uint32, mode Mode) {
 	l := t.locks.get(slot)
-	if l.flags&NoCallbacks != 0 || covered(l.blocking, mode) || t.owner(l.session).frozen {
+	if covered(l.blocking, mode) || t.deaf(l) {
 		return
 	}
 	l = t.locks.mut(slot)
 	l.blocking |= 1 << mode
 	l.changed = t.now.index
 	t.events = append(t.events, Event{Session: l.session, Lock: l.id, Kind: EventBlocking, Mode: mode})
+}
+
+// deaf reports whether nobody would hear a lock's blocking callback: its owner
+// does not want any, is dead, or it is an orphan. Who adopts that is asked then.
+func (t *Table) deaf(l *lockRecord) bool {
+	return l.flags&NoCallbacks != 0 || l.session.orphans() || t.owner(l.session).frozen
 }
 
 // covered reports whether somebody who was asked to give way to the modes in

@@ -18,6 +18,15 @@ func TestCheck_notices(t *testing.T) {
 		{"a queue that should have moved", func(t *Table, _ *lockRecord, r *resourceRecord) {
 			t.locks.mut(t.contentions.get(r.contention).waitHead).requested = PR
 		}},
+		{"denied requests counted wrongly", func(t *Table, _ *lockRecord, _ *resourceRecord) { t.ended++ }},
+		{"locks of a session out of order", func(t *Table, first *lockRecord, _ *resourceRecord) {
+			t.lastOrder++
+			first.order = 0
+		}},
+		{"an owner of orphans without any", func(t *Table, _ *lockRecord, _ *resourceRecord) { t.Open(OrphansOf(1), 1) }},
+		{"an empty lockspace", func(t *Table, _ *lockRecord, _ *resourceRecord) {
+			t.spaces = append(t.spaces, space{number: 2, name: "empty"})
+		}},
 		{"an arena that counts wrongly", func(t *Table, _ *lockRecord, _ *resourceRecord) { t.locks.used++ }},
 	} {
 		table := opened(t, 3)
@@ -29,6 +38,41 @@ func TestCheck_notices(t *testing.T) {
 		}
 		c.plant(table, table.locks.mut(table.owners[0].head), table.resources.mut(1))
 		if table.Check() == nil {
+			t.Errorf("%s: not noticed", c.name)
+		}
+	}
+}
+
+// TestDeepCheck_notices plants faults that only the tests look for.
+func TestDeepCheck_notices(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		plant func(t *Table, r *resourceRecord, c *contentionRecord)
+	}{
+		{"a leaked value block", func(t *Table, _ *resourceRecord, _ *contentionRecord) { t.values.alloc() }},
+		{"a leaked contention record", func(t *Table, _ *resourceRecord, _ *contentionRecord) { t.contentions.alloc() }},
+		{"a value of another length", func(t *Table, r *resourceRecord, _ *contentionRecord) { t.values.mut(r.value).length++ }},
+		{"wanted modes counted wrongly", func(_ *Table, _ *resourceRecord, c *contentionRecord) { c.wanted[CW]++ }},
+		{"requests without order counted wrongly", func(_ *Table, _ *resourceRecord, c *contentionRecord) { c.noOrder++ }},
+		{"somebody who was not told", func(_ *Table, _ *resourceRecord, c *contentionRecord) { c.told |= 1 << EX }},
+		{"a lock that is denied", func(t *Table, _ *resourceRecord, _ *contentionRecord) {
+			t.owners[0].ended = append(t.owners[0].ended, endedLock{1, 1, 1})
+			t.ended++
+		}},
+		{"a lock that somebody left", func(t *Table, _ *resourceRecord, _ *contentionRecord) {
+			t.locks.mut(t.owners[0].head).origin = 1
+		}},
+	} {
+		table := opened(t, 3)
+		lockIn(table, 1, EX)
+		table.Convert(1, ConvertRequest{ID: 1, Mode: PR, Flags: ValBlk, Value: []byte("v")})
+		lockIn(table, 2, CW)
+		if err := deepCheck(table); err != nil {
+			t.Fatalf("before %s: %v", c.name, err)
+		}
+		r := table.resources.mut(1)
+		c.plant(table, r, table.contentions.mut(r.contention))
+		if deepCheck(table) == nil {
 			t.Errorf("%s: not noticed", c.name)
 		}
 	}

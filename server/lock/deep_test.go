@@ -9,7 +9,7 @@ func deepCheck(t *Table) error {
 	if err := t.Check(); err != nil {
 		return err
 	}
-	used, contended, long, queued := 0, 0, 0, [3]int{}
+	used, contended, long, values, queued := 0, 0, 0, 0, [3]int{}
 	inSpace := map[uint32]int{}
 	for slot := uint32(1); slot < t.resources.next; slot++ {
 		r := t.resources.get(slot)
@@ -27,12 +27,18 @@ func deepCheck(t *Table) error {
 		if r.contention != 0 {
 			contended++
 		}
+		if r.value != 0 {
+			values++
+			if got := int(t.values.get(r.value).length); got != t.valueLen(slot) {
+				return fmt.Errorf("resource %q has a value of %d bytes", t.name(r), got)
+			}
+		}
 		if err := deepResource(t, slot, &queued); err != nil {
 			return fmt.Errorf("resource %q: %w", t.name(r), err)
 		}
 	}
 	for _, sp := range t.spaces {
-		if sp.resources != inSpace[sp.number] || len(sp.members) == 0 {
+		if sp.resources != inSpace[sp.number] || len(sp.members) == 0 && sp.resources == 0 {
 			return fmt.Errorf("lockspace %q counts %d resources of %d, members %v", sp.name, sp.resources, inSpace[sp.number], sp.members)
 		}
 		delete(inSpace, sp.number)
@@ -46,6 +52,8 @@ func deepCheck(t *Table) error {
 	case used != t.resources.used || contended != t.contentions.used || long != t.longNames.used || locks != t.locks.used:
 		return fmt.Errorf("arenas count %d resources, %d contended, %d long names, %d locks; there are %d, %d, %d, %d",
 			t.resources.used, t.contentions.used, t.longNames.used, t.locks.used, used, contended, long, locks)
+	case values != t.values.used:
+		return fmt.Errorf("%d value blocks are in use, %d are there", values, t.values.used)
 	case t.lockIndex.used != locks || t.resourceIndex.used != used:
 		return fmt.Errorf("indexes hold %d locks of %d, %d resources of %d", t.lockIndex.used, locks, t.resourceIndex.used, used)
 	}
@@ -61,6 +69,9 @@ func deepOwners(t *Table) error {
 		before, order := uint32(0), uint64(0)
 		for slot := o.head; slot != 0; slot = t.locks.get(slot).after {
 			l := t.locks.get(slot)
+			if o.session.orphans() != (l.origin != 0) || o.hasEnded(l.id) {
+				return fmt.Errorf("lock %d/%d was left by %d, or is denied", l.session, l.id, l.origin)
+			}
 			if l.before != before || l.order <= order || l.order > t.lastOrder || l.token > t.lastToken {
 				return fmt.Errorf("lock %d/%d is linked or numbered wrongly", l.session, l.id)
 			}
@@ -87,7 +98,7 @@ func deepResource(t *Table, slot uint32, queued *[3]int) error {
 		heads[waiting], tails[waiting] = c.waitHead, c.waitTail
 	}
 	var holders, conversions []*lockRecord
-	wanted := [modes]uint32{}
+	wanted, noOrder := [modes]uint32{}, uint32(0)
 	for q := range heads {
 		before := uint32(0)
 		for s := heads[q]; s != 0; s = t.locks.get(s).next {
@@ -100,12 +111,13 @@ func deepResource(t *Table, slot uint32, queued *[3]int) error {
 			}
 			if l.queue != granted {
 				wanted[l.requested]++
+				noOrder += uint32(l.flags & NoOrder / NoOrder)
 			}
-			if l.queue != waiting {
+			if l.queue == granted {
 				holders = append(holders, l)
 			}
 			for _, ahead := range conversions {
-				if l.queue == converting && !compatible[l.granted][ahead.requested] {
+				if l.queue == converting && l.flags&NoDlckWt == 0 && !compatible[l.granted][ahead.requested] {
 					return fmt.Errorf("conversions %d/%d and %d/%d wait for each other", ahead.session, ahead.id, l.session, l.id)
 				}
 			}
@@ -119,13 +131,12 @@ func deepResource(t *Table, slot uint32, queued *[3]int) error {
 			return fmt.Errorf("queue %d ends wrongly", q)
 		}
 	}
-	if wanted != c.wanted {
-		return fmt.Errorf("counts %v as wanted, has %v", c.wanted, wanted)
+	if wanted != c.wanted || noOrder != c.noOrder {
+		return fmt.Errorf("counts %v as wanted, %d without order, has %v, %d", c.wanted, c.noOrder, wanted, noOrder)
 	}
 	for m := range Mode(modes) {
 		for _, l := range holders {
-			deaf := l.flags&NoCallbacks != 0 || t.owner(l.session).frozen
-			if c.told.has(m) && !compatible[l.granted][m] && !deaf && !covered(l.blocking, m) {
+			if c.told.has(m) && !compatible[l.granted][m] && !t.deaf(l) && !covered(l.blocking, m) {
 				return fmt.Errorf("remembers that all were told of %v, but %d/%d was not", m, l.session, l.id)
 			}
 		}

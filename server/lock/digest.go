@@ -6,16 +6,17 @@ package lock
 func (t *Table) Digest() uint64 {
 	d := mix64(t.lastToken) + mix64(t.lastOrder+1)*3 + mix64(uint64(t.lastSpace)+2)*5
 	for _, sp := range t.spaces {
-		h := newHash(1).num(uint64(sp.number)).bytes([]byte(sp.name)).num(uint64(sp.policy))
+		h := newHash(1).num(uint64(sp.number)).bytes([]byte(sp.name)).num(uint64(sp.policy)).
+			num(uint64(sp.valueLen)).num(sp.generation).flag(sp.keepValues)
 		for _, m := range sp.members {
 			h = h.num(uint64(m))
 		}
 		d += h.sum()
 	}
 	for _, o := range t.owners {
-		h := newHash(2).num(uint64(o.session)).num(uint64(o.locks))
-		if o.frozen {
-			h = h.num(1)
+		h := newHash(2).num(uint64(o.session)).num(uint64(o.node)).num(uint64(o.locks)).flag(o.frozen)
+		for _, e := range o.ended {
+			h = h.num(uint64(e.id)).num(uint64(e.why)).num(e.changed)
 		}
 		for slot := o.head; slot != 0; slot = t.locks.get(slot).after {
 			h = h.num(uint64(t.locks.get(slot).id))
@@ -24,10 +25,12 @@ func (t *Table) Digest() uint64 {
 	}
 	t.Walk(func(r *ResourceState) bool {
 		// The walk has no order, so resources are added up.
-		h := newHash(3).num(uint64(r.Lockspace)).bytes(r.Name)
+		h := newHash(3).num(uint64(r.Lockspace)).bytes(r.Name).
+			bytes(r.Value).num(r.ValueVersion).flag(r.ValueInvalid).num(uint64(r.Overtaken))
 		for _, l := range r.Locks {
 			h = h.num(uint64(l.Session)).num(uint64(l.ID)).num(l.Token).num(l.Order).num(l.Changed).num(uint64(l.Flags)).
-				num(uint64(l.Queue) | uint64(l.Granted)<<8 | uint64(l.Requested)<<16 | uint64(l.Blocking)<<24)
+				num(uint64(l.Queue) | uint64(l.Granted)<<8 | uint64(l.Requested)<<16 | uint64(l.Blocking)<<24 |
+					uint64(l.Status)<<32 | uint64(l.Denied)<<40).num(uint64(l.Origin))
 		}
 		d += h.sum()
 		return true
@@ -45,6 +48,13 @@ func (h hash) num(n uint64) hash {
 		h = (h ^ hash(byte(n>>s))) * 1099511628211
 	}
 	return h
+}
+
+func (h hash) flag(b bool) hash {
+	if b {
+		return h.num(1)
+	}
+	return h.num(0)
 }
 
 func (h hash) bytes(b []byte) hash {

@@ -5,20 +5,41 @@
 //
 // # When is a request granted
 //
-// A resource has three queues: granted, converting and waiting.
+// A resource has three queues: granted, converting and waiting. Held is what the
+// locks in the first two hold.
 //
-//   - A new request is granted at once if nobody converts or waits and its mode
-//     is compatible with every held mode. Otherwise it waits, or fails with
-//     NOQUEUE.
-//   - A conversion is granted in place if the new mode is compatible with every
-//     other held mode; it may overtake queued conversions. Otherwise it is
-//     queued and the lock keeps its old mode meanwhile, or fails with NOQUEUE,
-//     or with Deadlock if two conversions would wait for each other.
+//   - A new request is granted at once if its mode is compatible with every held
+//     mode and nobody converts or waits. Otherwise it waits.
+//   - A conversion is granted at once, in place, if its mode is compatible with
+//     every other held mode; it may overtake queued conversions. Otherwise it is
+//     queued and the lock keeps its old mode meanwhile.
 //   - Whenever a lock goes or weakens, queued conversions are granted strictly
 //     from the head; waiting requests, also from the head, once nobody converts.
 //
-// grant.go is the only code that does this. blocking.go says who is asked to
-// give way, expire.go what becomes of a dead node's locks.
+// The flags change that as follows; nothing ever makes an incompatible lock
+// granted.
+//
+//	order     Expedite    a new NL is granted at once whoever waits
+//	          HeadQue     queue at the head; granted at once if it is its turn there
+//	          NoOrder     granted, now or later, whoever else is queued
+//	          QueCvt      a conversion is not granted in place while others are queued
+//	instead   NoQueue     refused with TryFailed instead of queued
+//	          AltPR/AltCW granted in PR, else CW, if not in its own mode (AltMode)
+//	deadlock  (none)      a conversion that a queued one waits for is refused (Deadlock)
+//	          ConvDeadlk  it lets go of its mode instead and is queued (Demoted)
+//	          NoDlckWt    it is queued all the same
+//	          NoQueue     it is refused with TryFailed
+//	other     Orphan      an orphan of the node is taken over as it is
+//
+// HeadQue and NoOrder may bring requests before earlier ones only so often
+// (Limits.Overtakes), counted on the resource until one that waits in order is
+// granted or nobody is queued; beyond that they change nothing.
+//
+// newlock.go has the rule (fits), grant.go is the only code that grants what is
+// queued, blocking.go says who is asked to give way, value.go what a grant does
+// with the value block, expire.go what becomes of a dead node's locks, orphan.go
+// of those that a process leaves behind, unlock.go how a wait ends without a
+// grant.
 //
 // # Memory
 //

@@ -1,10 +1,12 @@
 package lock
 
-// Freeze is for the session of a node that was declared dead: what it waits for
-// is withdrawn, what it holds stays held, in every mode, and blocks everybody
-// else until Release. Others may be granted what stood behind its withdrawn
-// requests, never what conflicts with its locks. Whatever the session asks from
-// now on is refused with NodeExpired.
+import "slices"
+
+// Freeze is for the session of a node that was declared dead, and for the node's
+// orphans: what it waits for is withdrawn, what it holds stays held, in every
+// mode, and blocks everybody else until Release. Others may be granted what stood
+// behind its withdrawn requests, never what conflicts with its locks. Whatever
+// the session asks from now on is refused with NodeExpired.
 func (t *Table) Freeze(s Session) {
 	o := t.owner(s)
 	if o == nil || o.frozen {
@@ -29,26 +31,48 @@ func (t *Table) Freeze(s Session) {
 	t.settle(touched)
 }
 
-// Release removes all locks of a session and the session itself, in one step,
-// and grants what that allows: after a logout, or once the fence of its node
-// is proved.
-func (t *Table) Release(s Session) {
-	o := t.owner(s)
-	if o == nil {
-		return
+// Close ends a session that logged out, or whose process ended on a living node:
+// Persistent locks become orphans of the node, all others are released. It does
+// nothing for a frozen session, whose locks go with Release only.
+func (t *Table) Close(s Session) {
+	if o := t.owner(s); o != nil && !o.frozen {
+		t.release(s, t.abandon(s))
 	}
-	var touched []uint32
+}
+
+// Release removes all locks of a session and the session itself, in one step,
+// and grants what that allows: once the fence of its node is proved. A value
+// block that it could still have written is not valid any more.
+func (t *Table) Release(s Session) {
+	if t.owner(s) != nil {
+		t.release(s, nil)
+	}
+}
+
+// release is Release; what is touched already is settled first.
+func (t *Table) release(s Session, touched []uint32) {
+	o := t.owner(s)
 	for slot := o.head; slot != 0; {
 		l := t.locks.get(slot)
 		next, resource := l.after, l.resource
+		t.lose(l)
 		t.discard(o, slot)
 		touched = append(touched, resource)
 		slot = next
 	}
 	t.settle(touched)
+	t.ended -= len(o.ended)
 	i, _ := t.findOwner(s)
-	t.owners = append(t.owners[:i], t.owners[i+1:]...)
+	t.owners = slices.Delete(t.owners, i, i+1)
 	t.leaveAll(s)
+}
+
+// lose spoils the value block that a lock protects which goes without its
+// holder's doing.
+func (t *Table) lose(l *lockRecord) {
+	if l.queue != waiting && l.granted >= PW {
+		t.spoilValue(l.resource)
+	}
 }
 
 // settle grants what became possible on resources that lost locks, in that

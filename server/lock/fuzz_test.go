@@ -33,7 +33,7 @@ func FuzzCommands(f *testing.F) {
 		w := newTwins()
 		prepare(w, crowded)
 		for pick := bytesSource(&data); len(data) > 0; {
-			o := chooseOp(pick, crowded, w.real.spaces)
+			o := chooseOp(pick, crowded, w.real)
 			err := w.do(o)
 			if err == nil {
 				err = w.compare()

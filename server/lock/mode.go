@@ -33,16 +33,6 @@ type modeSet uint8
 
 func (s modeSet) has(m Mode) bool { return s&(1<<m) != 0 }
 
-// highest returns the strongest mode in s, which must not be empty.
-func (s modeSet) highest() Mode {
-	for m := EX; m > NL; m-- {
-		if s.has(m) {
-			return m
-		}
-	}
-	return NL
-}
-
 // conflicts holds, for each mode, the modes that it cannot be held beside: the
 // DLM's compatibility matrix, which is symmetric.
 var conflicts = [modes]modeSet{

@@ -1,8 +1,6 @@
 package lock
 
 import (
-	"bytes"
-	"cmp"
 	"slices"
 
 	"lock_gulmd/server/reason"
@@ -30,6 +28,35 @@ var covers = [6][6]bool{
 	EX: {true, true, true, true, true, true},
 }
 
+// claimsMore says whether a conversion from the row to the column may be queued
+// with QueCvt.
+var claimsMore = [6][6]bool{
+	NL: {false, true, true, true, true, true},
+	CR: {false, false, true, true, true, true},
+	CW: {false, false, false, true, true, true},
+	PR: {false, false, true, false, true, true},
+	PW: {false, false, false, false, false, true},
+	EX: {},
+}
+
+// What a grant does with the value block.
+const (
+	leave = ' '
+	read  = 'r'
+	write = 'w'
+)
+
+// valueRow is what a change of mode does with the value block: one row for each
+// held mode, one letter for each granted one.
+var valueRow = [6]string{
+	NL: "rrrrrr",
+	CR: " rrrrr",
+	CW: "  rrrr",
+	PR: "   rrr",
+	PW: "wwwwwr",
+	EX: "wwwwww",
+}
+
 // naive is an engine with the contract of Table: slices and loops, nothing
 // remembered that can be found by looking.
 type naive struct {
@@ -37,7 +64,7 @@ type naive struct {
 	counters Counters
 	spaces   []*naiveSpace
 	sessions []*naiveSession
-	locks    []*naiveLock // in order of creation
+	locks    []*naiveLock // in the order in which they came to their owners
 	index    uint64
 	stamp    int64
 	events   []Event
@@ -49,15 +76,18 @@ type naiveSpace struct {
 }
 
 type naiveSession struct {
-	number Session
-	frozen bool
+	OwnerState
 }
 
 // naiveResource has its locks in three queues, by Queue.
 type naiveResource struct {
-	space  uint32
+	space  *naiveSpace
 	name   string
 	queues [3][]*naiveLock
+	value  []byte // nil if nobody wrote it
+	writes uint64
+	stale  bool
+	passed uint32
 }
 
 type naiveLock struct {
@@ -68,7 +98,7 @@ type naiveLock struct {
 
 func (n *naive) session(s Session) *naiveSession {
 	for _, o := range n.sessions {
-		if o.number == s {
+		if o.Session == s {
 			return o
 		}
 	}
@@ -103,6 +133,15 @@ func (n *naive) locksOf(s Session) []*naiveLock {
 	return own
 }
 
+// claims is how many locks and denied requests there are.
+func (n *naive) claims() int {
+	sum := len(n.locks)
+	for _, o := range n.sessions {
+		sum += len(o.Ended)
+	}
+	return sum
+}
+
 func (n *naive) resources() int {
 	sum := 0
 	for _, sp := range n.spaces {
@@ -121,20 +160,33 @@ func (n *naive) TakeEvents() []Event {
 	return events
 }
 
-func (n *naive) Open(s Session) {
+func (n *naive) Open(s Session, node uint32) {
 	if n.session(s) == nil {
-		n.sessions = append(n.sessions, &naiveSession{number: s})
+		n.sessions = append(n.sessions, &naiveSession{OwnerState{Session: s, Node: node}})
+		slices.SortFunc(n.sessions, func(a, b *naiveSession) int {
+			if a.Session < b.Session {
+				return -1
+			}
+			return 1
+		})
 	}
 }
 
 // dead reports whether the session may ask for nothing any more.
 func (n *naive) dead(s Session) bool {
 	x := n.session(s)
-	return x != nil && x.frozen
+	return x != nil && x.Frozen
 }
 
-func (n *naive) Join(s Session, name []byte, policy Policy) Reply {
-	if len(name) < 1 || len(name) > 64 || policy != PolicyFence {
+func (sp *naiveSpace) length() int {
+	if sp.ValueLen == 0 {
+		return 32
+	}
+	return int(sp.ValueLen)
+}
+
+func (n *naive) Join(s Session, req JoinRequest) Reply {
+	if len(req.Name) < 1 || len(req.Name) > 64 || req.Policy != PolicyFence || req.Exclusive && req.Existing {
 		return refuse(reason.Invalid)
 	}
 	if n.session(s) == nil {
@@ -145,29 +197,38 @@ func (n *naive) Join(s Session, name []byte, policy Policy) Reply {
 	}
 	var sp *naiveSpace
 	for _, x := range n.spaces {
-		if x.Name == string(name) {
+		if x.Name == string(req.Name) {
 			sp = x
 		}
 	}
+	if sp != nil && req.Exclusive {
+		return refuse(reason.Exists)
+	}
 	if sp == nil {
+		if req.Existing {
+			return refuse(reason.NoLockspace)
+		}
 		if n.limits.Lockspaces != 0 && uint64(len(n.spaces)) >= n.limits.Lockspaces {
 			return refuse(reason.Limit)
 		}
 		n.counters.Lockspace++
-		sp = &naiveSpace{SpaceState: SpaceState{Number: n.counters.Lockspace, Name: string(name), Policy: policy}}
+		sp = &naiveSpace{SpaceState: SpaceState{
+			Number: n.counters.Lockspace, Name: string(req.Name), Policy: req.Policy, ValueLen: req.ValueLen, KeepValues: req.KeepValues,
+		}}
 		n.spaces = append(n.spaces, sp)
 	}
-	if sp.Policy != policy {
+	if sp.Policy != req.Policy || req.ValueLen != 0 && int(req.ValueLen) != sp.length() {
 		return refuse(reason.Policy)
 	}
 	if !slices.Contains(sp.Members, s) {
 		sp.Members = append(sp.Members, s)
 		slices.Sort(sp.Members)
+		sp.Generation++
 	}
 	return Reply{Outcome: Joined, Number: sp.Number}
 }
 
-func (n *naive) Leave(s Session, number uint32) Reply {
+func (n *naive) Leave(s Session, number uint32, force bool) Reply {
 	if n.dead(s) {
 		return refuse(reason.NodeExpired)
 	}
@@ -175,153 +236,45 @@ func (n *naive) Leave(s Session, number uint32) Reply {
 	if sp == nil || !slices.Contains(sp.Members, s) {
 		return refuse(reason.NoLockspace)
 	}
-	for _, l := range n.locksOf(s) {
-		if l.resource.space == number {
-			return refuse(reason.InUse)
-		}
+	here := slices.DeleteFunc(n.locksOf(s), func(l *naiveLock) bool { return l.resource.space != sp })
+	if len(here) > 0 && !force {
+		return refuse(reason.InUse)
 	}
+	n.lose(here)
 	n.leave(s, sp)
 	return Reply{Outcome: Left}
 }
 
 func (n *naive) leave(s Session, sp *naiveSpace) {
+	members := len(sp.Members)
 	sp.Members = slices.DeleteFunc(sp.Members, func(m Session) bool { return m == s })
+	if len(sp.Members) < members {
+		sp.Generation++
+	}
 	n.spaces = slices.DeleteFunc(n.spaces, func(x *naiveSpace) bool { return len(x.Members) == 0 && len(x.resources) == 0 })
 }
 
-func (n *naive) Lock(s Session, req LockRequest) Reply {
-	sp := n.space(req.Lockspace)
-	switch {
-	case n.session(s) == nil:
-		return refuse(reason.NoSession)
-	case n.dead(s):
-		return refuse(reason.NodeExpired)
-	case req.ID == 0, req.Mode > EX, len(req.Name) < 1, len(req.Name) > 255,
-		req.Flags&^(NoQueue|NoQueueBast|NoCallbacks) != 0,
-		req.Flags&NoQueueBast != 0 && req.Flags&NoQueue == 0,
-		n.lock(s, req.ID) != nil:
-		return refuse(reason.Invalid)
-	case sp == nil || !slices.Contains(sp.Members, s):
-		return refuse(reason.NoLockspace)
-	case n.limits.Locks != 0 && uint64(len(n.locks)) >= n.limits.Locks:
-		return refuse(reason.Limit)
-	}
-	var r *naiveResource
-	for _, x := range sp.resources {
-		if x.name == string(req.Name) {
-			r = x
+// lose removes locks without their holder's doing.
+func (n *naive) lose(locks []*naiveLock) {
+	for _, l := range locks {
+		if l.Queue != QueueWaiting && l.Granted >= PW && l.resource.value != nil {
+			l.resource.stale = true
 		}
+		n.remove(l)
 	}
-	if r == nil {
-		if n.limits.Resources != 0 && uint64(n.resources()) >= n.limits.Resources {
-			return refuse(reason.Limit)
-		}
-		r = &naiveResource{space: req.Lockspace, name: string(req.Name)}
-		sp.resources = append(sp.resources, r)
-	}
-	l := &naiveLock{resource: r}
-	l.Session, l.ID, l.Flags, l.Requested = s, req.ID, req.Flags&NoCallbacks, req.Mode
-	free := len(r.queues[QueueConverting]) == 0 && len(r.queues[QueueWaiting]) == 0 && r.fits(l)
-	if !free && req.Flags&NoQueue != 0 {
-		if req.Flags&NoQueueBast != 0 {
-			n.askHolders(l)
-		}
-		return refuse(reason.TryFailed)
-	}
-	n.counters.Order++
-	l.Order = n.counters.Order
-	n.locks = append(n.locks, l)
-	if free {
-		return n.hold(l)
-	}
-	n.put(l, QueueWaiting)
-	n.askHolders(l)
-	return Reply{Outcome: Queued, Mode: req.Mode}
-}
-
-func (n *naive) Convert(s Session, id ID, mode Mode, flags Flags) Reply {
-	l := n.lock(s, id)
-	switch {
-	case n.dead(s):
-		return refuse(reason.NodeExpired)
-	case l == nil:
-		return refuse(reason.NotHeld)
-	case mode > EX, flags&^(NoQueue|NoQueueBast) != 0, flags&NoQueueBast != 0 && flags&NoQueue == 0:
-		return refuse(reason.Invalid)
-	case l.Queue != QueueGranted:
-		return refuse(reason.Busy)
-	}
-	old := l.Requested
-	l.Requested = mode
-	if l.resource.fits(l) {
-		n.take(l)
-		reply := n.hold(l)
-		n.askHolder(l)
+	for _, l := range locks {
 		n.grant(l.resource)
-		return reply
 	}
-	if flags&NoQueue != 0 {
-		if flags&NoQueueBast != 0 {
-			n.askHolders(l)
-		}
-		l.Requested = old
-		return refuse(reason.TryFailed)
-	}
-	// Conversions are granted from the head: this one waits for all those that
-	// are queued. One that waits for this one to weaken is never granted then.
-	for _, ahead := range l.resource.queues[QueueConverting] {
-		if !compatible[l.Granted][ahead.Requested] {
-			l.Requested = old
-			return refuse(reason.Deadlock)
-		}
-	}
-	n.take(l)
-	n.put(l, QueueConverting)
-	n.askHolders(l)
-	return Reply{Outcome: Queued, Mode: mode}
-}
-
-func (n *naive) Unlock(s Session, id ID) Reply {
-	if n.dead(s) {
-		return refuse(reason.NodeExpired)
-	}
-	l := n.lock(s, id)
-	if l == nil {
-		return refuse(reason.NotHeld)
-	}
-	n.remove(l)
-	n.grant(l.resource)
 	n.sweep()
-	return Reply{Outcome: Unlocked}
-}
-
-func (n *naive) Cancel(s Session, id ID) Reply {
-	if n.dead(s) {
-		return refuse(reason.NodeExpired)
-	}
-	l := n.lock(s, id)
-	switch {
-	case n.dead(s):
-		return refuse(reason.NodeExpired)
-	case l == nil:
-		return refuse(reason.NotHeld)
-	case l.Queue == QueueGranted:
-		return Reply{Outcome: Granted, Mode: l.Granted, Token: l.Token}
-	}
-	n.withdraw(l)
-	n.grant(l.resource)
-	n.sweep()
-	return Reply{Outcome: Cancelled, Mode: l.Granted, Token: l.Token}
 }
 
 func (n *naive) Freeze(s Session) {
 	o := n.session(s)
-	if o == nil || o.frozen {
+	if o == nil || o.Frozen {
 		return
 	}
-	o.frozen = true
-	own := n.locksOf(s)
-	queued := slices.DeleteFunc(own, func(l *naiveLock) bool { return l.Queue == QueueGranted })
+	o.Frozen = true
+	queued := slices.DeleteFunc(n.locksOf(s), func(l *naiveLock) bool { return l.Queue == QueueGranted })
 	for _, l := range queued {
 		n.withdraw(l)
 	}
@@ -335,213 +288,80 @@ func (n *naive) Release(s Session) {
 	if n.session(s) == nil {
 		return
 	}
-	own := n.locksOf(s)
-	for _, l := range own {
-		n.remove(l)
-	}
-	for _, l := range own {
-		n.grant(l.resource)
-	}
-	n.sweep()
-	n.sessions = slices.DeleteFunc(n.sessions, func(o *naiveSession) bool { return o.number == s })
+	n.lose(n.locksOf(s))
+	n.sessions = slices.DeleteFunc(n.sessions, func(o *naiveSession) bool { return o.Session == s })
 	for _, sp := range slices.Clone(n.spaces) {
 		n.leave(s, sp)
 	}
 }
 
-func (n *naive) Changed(s Session, seen uint64) []Event {
-	var events []Event
+func (n *naive) Close(s Session) {
+	o := n.session(s)
+	if o == nil || o.Frozen {
+		return
+	}
+	heir := Session(1<<63) + Session(o.Node)
+	var withdrawn []*naiveLock
 	for _, l := range n.locksOf(s) {
-		if l.Changed <= seen {
+		if l.Flags&Persistent == 0 || l.Queue == QueueWaiting {
 			continue
 		}
-		if l.Queue == QueueGranted {
-			events = append(events, Event{s, l.ID, EventGranted, l.Granted, l.Token})
+		if l.Queue == QueueConverting {
+			n.withdraw(l)
+			withdrawn = append(withdrawn, l)
 		}
-		if len(l.asked) > 0 {
-			events = append(events, Event{Session: s, Lock: l.ID, Kind: EventBlocking, Mode: slices.Max(l.asked)})
-		}
+		n.Open(heir, o.Node)
+		n.give(l, heir, ID(n.counters.Order+1))
+		l.Origin, l.asked, l.Status, l.Denied = uint32(s), nil, 0, 0
 	}
-	return events
-}
-
-// holders are all that hold a mode, NL too.
-func (r *naiveResource) holders() []*naiveLock {
-	return slices.Concat(r.queues[QueueGranted], r.queues[QueueConverting])
-}
-
-// fits says whether what l asks for is compatible with what all others hold.
-func (r *naiveResource) fits(l *naiveLock) bool {
-	for _, h := range r.holders() {
-		if h != l && !compatible[h.Granted][l.Requested] {
-			return false
-		}
+	own := n.locksOf(s)
+	spoiled := slices.DeleteFunc(slices.Clone(own), func(l *naiveLock) bool { return l.Queue == QueueWaiting || l.Granted < PW })
+	for _, l := range spoiled {
+		l.resource.stale = l.resource.value != nil
 	}
-	return true
-}
-
-func (n *naive) put(l *naiveLock, q Queue) {
-	l.Queue, l.Changed, l.Stamp = q, n.index, n.stamp
-	l.resource.queues[q] = append(l.resource.queues[q], l)
-}
-
-func (n *naive) take(l *naiveLock) {
-	l.resource.queues[l.Queue] = slices.DeleteFunc(l.resource.queues[l.Queue], func(x *naiveLock) bool { return x == l })
-}
-
-func (n *naive) remove(l *naiveLock) {
-	n.take(l)
-	n.locks = slices.DeleteFunc(n.locks, func(x *naiveLock) bool { return x == l })
-}
-
-// withdraw ends a wait: a new request goes, a conversion goes back.
-func (n *naive) withdraw(l *naiveLock) {
-	if l.Queue == QueueWaiting {
+	for _, l := range own {
 		n.remove(l)
-		return
 	}
-	n.take(l)
-	l.Requested = l.Granted
-	n.put(l, QueueGranted)
+	for _, l := range withdrawn {
+		n.grant(l.resource)
+	}
+	for _, l := range own {
+		n.grant(l.resource)
+	}
+	n.sweep()
+	n.Release(s)
 }
 
-// hold makes l a holder in the mode that it asked for.
-func (n *naive) hold(l *naiveLock) Reply {
-	n.counters.Token++
-	l.Granted, l.Token, l.asked = l.Requested, n.counters.Token, nil
-	n.put(l, QueueGranted)
-	return Reply{Outcome: Granted, Mode: l.Granted, Token: l.Token}
+// give makes l the newest lock of an owner.
+func (n *naive) give(l *naiveLock, s Session, id ID) {
+	n.counters.Order++
+	l.Session, l.ID, l.Order = s, id, n.counters.Order
+	n.locks = slices.DeleteFunc(n.locks, func(x *naiveLock) bool { return x == l })
+	n.locks = append(n.locks, l)
 }
 
-// askHolder asks a new holder to give way to what it blocks.
-func (n *naive) askHolder(l *naiveLock) {
-	strongest := NL
-	for _, q := range slices.Concat(l.resource.queues[QueueConverting], l.resource.queues[QueueWaiting]) {
-		if !compatible[l.Granted][q.Requested] {
-			strongest = max(strongest, q.Requested)
-		}
+func (n *naive) Purge(node uint32, from Session) int {
+	heir := Session(1<<63) + Session(node)
+	if n.dead(heir) {
+		return 0
 	}
-	if strongest > NL {
-		n.ask(l, strongest)
-	}
+	orphans := slices.DeleteFunc(n.locksOf(heir), func(l *naiveLock) bool { return from != 0 && l.Origin != uint32(from) })
+	n.lose(orphans)
+	n.closeIfEmpty(heir)
+	return len(orphans)
 }
 
-func (n *naive) askHolders(l *naiveLock) {
-	for _, h := range l.resource.holders() {
-		if h != l && !compatible[h.Granted][l.Requested] {
-			n.ask(h, l.Requested)
-		}
-	}
-}
-
-func (n *naive) ask(l *naiveLock, mode Mode) {
-	if l.Flags&NoCallbacks != 0 || n.session(l.Session).frozen {
-		return
-	}
-	for _, m := range l.asked {
-		if covers[m][mode] {
-			return
-		}
-	}
-	l.asked = append(l.asked, mode)
-	l.Changed = n.index
-	n.events = append(n.events, Event{Session: l.Session, Lock: l.ID, Kind: EventBlocking, Mode: mode})
-}
-
-func (n *naive) grant(r *naiveResource) {
-	for {
-		queued := slices.Concat(r.queues[QueueConverting], r.queues[QueueWaiting])
-		if len(queued) == 0 || !r.fits(queued[0]) {
-			return
-		}
-		l := queued[0]
-		n.take(l)
-		reply := n.hold(l)
-		n.events = append(n.events, Event{l.Session, l.ID, EventGranted, reply.Mode, reply.Token})
-		n.askHolder(l)
+func (n *naive) closeIfEmpty(heir Session) {
+	if len(n.locksOf(heir)) == 0 {
+		n.sessions = slices.DeleteFunc(n.sessions, func(o *naiveSession) bool { return o.Session == heir })
 	}
 }
 
 func (n *naive) sweep() {
 	for _, sp := range n.spaces {
 		sp.resources = slices.DeleteFunc(sp.resources, func(r *naiveResource) bool {
-			return len(r.queues[0])+len(r.queues[1])+len(r.queues[2]) == 0
+			return len(r.queues[0])+len(r.queues[1])+len(r.queues[2]) == 0 && !(sp.KeepValues && r.value != nil)
 		})
 	}
-}
-
-// image is all that can be seen of a table, in one order.
-type image struct {
-	Counters  Counters
-	Counts    Counts
-	Spaces    []SpaceState
-	Resources []ResourceState
-}
-
-func sortResources(rs []ResourceState) {
-	slices.SortFunc(rs, func(a, b ResourceState) int {
-		return cmp.Or(cmp.Compare(a.Lockspace, b.Lockspace), bytes.Compare(a.Name, b.Name))
-	})
-}
-
-func (n *naive) image() image {
-	im := image{Counters: n.counters, Spaces: []SpaceState{}}
-	im.Counts = Counts{Locks: len(n.locks), Resources: n.resources(), Lockspaces: len(n.spaces)}
-	for _, sp := range n.spaces {
-		im.Spaces = append(im.Spaces, SpaceState{sp.Number, sp.Name, sp.Policy, slices.Clone(sp.Members)})
-		for _, r := range sp.resources {
-			state := ResourceState{Lockspace: r.space, Name: []byte(r.name)}
-			im.Counts.Converting += len(r.queues[QueueConverting])
-			im.Counts.Waiting += len(r.queues[QueueWaiting])
-			for _, q := range r.queues {
-				for _, l := range q {
-					l.Blocking = 0
-					for _, m := range l.asked {
-						l.Blocking |= 1 << m
-					}
-					l.Frozen = n.session(l.Session).frozen
-					state.Locks = append(state.Locks, l.LockState)
-				}
-			}
-			im.Resources = append(im.Resources, state)
-		}
-	}
-	sortResources(im.Resources)
-	return im
-}
-
-// imageOf is the same of the real table.
-func imageOf(t *Table) image {
-	im := image{Counters: t.Counters(), Counts: t.Counts(), Spaces: t.Spaces(), Resources: resourcesOf(t)}
-	sortResources(im.Resources)
-	return im
-}
-
-// resourcesOf copies all resources, in the order of the walk.
-func resourcesOf(t *Table) []ResourceState {
-	var all []ResourceState
-	t.Walk(func(r *ResourceState) bool {
-		all = append(all, ResourceState{r.Lockspace, slices.Clone(r.Name), slices.Clone(r.Locks)})
-		return true
-	})
-	return all
-}
-
-// restored makes a new table of a snapshot of t, the resources in an order that
-// shuffle chooses.
-func restored(t *Table, shuffle func([]ResourceState)) (*Table, bool) {
-	r := NewRestore(t.limits)
-	r.SetCounters(t.Counters())
-	for _, sp := range t.Spaces() {
-		r.Space(sp)
-	}
-	for _, o := range t.owners {
-		r.Session(o.session, o.frozen)
-	}
-	all := resourcesOf(t)
-	shuffle(all)
-	for i := range all {
-		r.Resource(&all[i])
-	}
-	return r.Finish()
+	n.spaces = slices.DeleteFunc(n.spaces, func(x *naiveSpace) bool { return len(x.Members) == 0 && len(x.resources) == 0 })
 }

@@ -2,270 +2,319 @@ package lock
 
 import (
 	"fmt"
-	"maps"
-	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	"lock_gulmd/server/reason"
 )
 
-// notReplayed are the recorded scenarios that need what this version does not
-// have, and what that is.
-var notReplayed = map[string]string{
-	"3":   "EXPEDITE, VALBLK",
-	"3b":  "VALBLK",
-	"3c":  "IVVALBLK",
-	"4b":  "CONVDEADLK",
-	"5":   "ALTPR, ALTCW",
-	"6":   "EXPEDITE",
-	"7":   "FORCEUNLOCK",
-	"9":   "EXPEDITE",
-	"10":  "HEADQUE",
-	"10b": "NOORDER",
-	"11":  "EXPEDITE, QUECVT",
-	"11b": "EXPEDITE",
-	"12":  "EXPEDITE, VALBLK",
-	"13":  "PERSISTENT",
-	"14":  "exclusive and non-creating open of a lockspace",
-	"15":  "deadlock_cancel",
-}
-
 // The flags of libdlm's calls that say which operation is meant.
 const (
 	dlmCancel  = 0x2
 	dlmConvert = 0x4
-	known      = uint64(NoQueue | NoQueueBast | dlmCancel | dlmConvert)
 )
 
-// scenario is one recorded conversation about one resource.
-type scenario struct {
-	number string
-	title  string
-	steps  []oracleStep
+// written is what the recording program put into the buffer of a caller that
+// writes the value block, in the order of its writes.
+var written = map[string][]string{
+	"3":  {"hello", "two"},
+	"3c": {"new"},
+	"12": {"val1"},
 }
 
-// oracleStep is one call and what came of it.
-type oracleStep struct {
-	call  string
-	verb  string // "" if the call is none of lock and unlock
-	owner string
-	mode  string
-	flags uint64
-	errno string   // of the call itself, "" if accepted
-	casts []string // "b bast", "b EUNLOCK", by owner
+// exits are the calls before which the owner of the first lock exits, by
+// scenario.
+var exits = map[string]string{
+	"12": "lock b PR f=c -> 0",
+	"13": "lock b PR f=1 -> 0",
 }
 
-// TestOracle compares the engine with the recorded answers of a kernel's DLM.
+// differences are recorded answers that are wrong here on purpose, by scenario
+// and call, with what is right and why.
+var differences = map[string]struct {
+	want oracleStep
+	why  string
+}{}
+
+// late are the scenarios in which what comes of a call may be recorded a step
+// later.
+var late = map[string]bool{"12": true}
+
+// TestOracle compares the engine with the recorded answers of a kernel's DLM:
+// what a call returns at once, and the completions with their status, bits and
+// value and the blocking callbacks that come of it.
 func TestOracle(t *testing.T) {
-	replayed := map[string]bool{}
-	for _, sc := range readOracle(t) {
-		missing := sc.missing()
-		if why, ok := notReplayed[sc.number]; ok {
-			if missing == "" {
-				t.Errorf("scenario %s can be replayed; it is listed as needing %s", sc.number, why)
-			}
-			replayed[sc.number] = false
-			continue
-		}
-		if missing != "" {
-			t.Errorf("scenario %s needs %s and is not listed", sc.number, missing)
-			continue
-		}
-		replayed[sc.number] = true
-		t.Run(sc.number+" "+sc.title, func(t *testing.T) { replay(t, sc) })
-	}
-	for number := range notReplayed {
-		if _, ok := replayed[number]; !ok {
-			t.Errorf("scenario %s is listed and not recorded", number)
-		}
-	}
-	maps.DeleteFunc(replayed, func(_ string, done bool) bool { return !done })
-	want := []string{"1", "2", "4", "8", "8b"}
-	if got := slices.Sorted(maps.Keys(replayed)); !slices.Equal(got, want) {
-		t.Errorf("replayed %q, want %q", got, want)
-	}
-}
-
-// missing names a call that this version cannot make. Flags that it does not
-// know do no harm where the kernel refuses the call too.
-func (sc *scenario) missing() string {
-	for _, st := range sc.steps {
-		if st.verb == "" || st.errno != "EINVAL" && st.flags&^known != 0 {
-			return st.call
-		}
-	}
-	return ""
-}
-
-// oracleFiles are the records: those beside the repository where there are
-// such, else the copy.
-func oracleFiles(t *testing.T) []string {
-	t.Helper()
-	for _, pattern := range []string{"../../../shared/oracle/*.txt", "testdata/oracle/*.txt"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(files) > 0 {
-			return files
-		}
-	}
-	t.Fatal("no recorded answers")
-	return nil
-}
-
-var callLine = regexp.MustCompile(`^(lock|unlock) (\w+)(?: (\w+))? f=([0-9a-f]+) -> (?:0|-1 (\w+))$`)
-
-func readOracle(t *testing.T) []scenario {
-	t.Helper()
-	var all []scenario
-	for _, file := range oracleFiles(t) {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, line := range strings.Split(strings.TrimSpace(string(data)), "\n") {
-			if err := readLine(&all, line); err != nil {
-				t.Fatalf("%s:%d: %v", file, i+1, err)
-			}
-		}
-	}
+	all := readOracle(t)
+	var played []string
+	o := &oracle{}
 	for _, sc := range all {
-		for _, st := range sc.steps {
-			byOwner(st.casts)
+		played = append(played, sc.number)
+		// A letter marks the continuation of the scenario before, if no lock is
+		// new in it.
+		if o.table == nil || !sc.continues() {
+			o = newOracle()
 		}
+		t.Run(sc.number+" "+sc.title, func(t *testing.T) { o.replay(t, sc) })
 	}
-	return all
+	want := strings.Fields("1 2 3 3b 3c 4 4b 5 6 7 8 8b 9 10 10b 11 11b 12 13 14 15")
+	if !slices.Equal(played, want) {
+		t.Errorf("replayed %q, want %q", played, want)
+	}
 }
 
-// byOwner sorts what came of a call: between owners the order is open, to each
-// one of them it is not.
-func byOwner(casts []string) {
-	slices.SortStableFunc(casts, func(a, b string) int {
-		return strings.Compare(strings.Fields(a)[0], strings.Fields(b)[0])
-	})
+// continues reports whether the scenario converts a lock that it did not make.
+func (sc *scenario) continues() bool {
+	return len(sc.steps) > 0 && sc.steps[0].flags&dlmConvert != 0
 }
 
-func readLine(all *[]scenario, line string) error {
-	if head, ok := strings.CutPrefix(line, "== "); ok {
-		number, title, _ := strings.Cut(head, " ")
-		*all = append(*all, scenario{number: number, title: title})
-		return nil
-	}
-	if len(*all) == 0 {
-		return fmt.Errorf("no scenario yet: %q", line)
-	}
-	sc := &(*all)[len(*all)-1]
-	fields := strings.Fields(line)
-	switch {
-	case !strings.HasPrefix(line, " "):
-		st := oracleStep{call: line}
-		if m := callLine.FindStringSubmatch(line); m != nil {
-			flags, err := strconv.ParseUint(m[4], 16, 32)
-			if err != nil {
-				return err
-			}
-			st.verb, st.owner, st.mode, st.flags, st.errno = m[1], m[2], m[3], flags, m[5]
-		}
-		sc.steps = append(sc.steps, st)
-	case len(sc.steps) == 0 || len(fields) < 2:
-		return fmt.Errorf("no call yet: %q", line)
-	case fields[0] == "bast":
-		st := &sc.steps[len(sc.steps)-1]
-		st.casts = append(st.casts, fields[1]+" bast")
-	case fields[0] == "cast" && len(fields) > 2:
-		st := &sc.steps[len(sc.steps)-1]
-		st.casts = append(st.casts, fields[1]+" "+strings.TrimPrefix(fields[2], "st="))
-	default:
-		return fmt.Errorf("neither call nor answer: %q", line)
-	}
-	return nil
+// oracle plays the recording program: each owner is a session with one lock and
+// a buffer for the value block. All are processes of one node.
+type oracle struct {
+	table   *Table
+	step    uint64
+	names   []string // of the sessions
+	buffers map[string]*buffer
+	writes  []string
+	last    Session
 }
 
-// replay makes the calls of a scenario: each owner is a session with one lock.
-func replay(t *testing.T, sc scenario) {
-	table := New(Limits{})
-	var sessions []string
-	for i, st := range sc.steps {
-		table.Begin(uint64(i+1), 0)
-		session := Session(slices.Index(sessions, st.owner) + 1)
-		if session == 0 {
-			sessions = append(sessions, st.owner)
-			session = Session(len(sessions))
-			table.Open(session)
-			table.Join(session, []byte("oracle"), PolicyFence)
+// buffer is the caller's memory for the value block, and what its lock is like.
+type buffer struct {
+	text    string
+	held    Mode
+	carries bool // the lock once had a value block
+	flags   uint64
+}
+
+func newOracle() *oracle {
+	return &oracle{table: New(Limits{}), buffers: map[string]*buffer{}}
+}
+
+// session returns the session of an owner, which is opened when first seen.
+func (o *oracle) session(owner string) Session {
+	i := slices.Index(o.names, owner)
+	if i < 0 {
+		i = len(o.names)
+		o.names = append(o.names, owner)
+		o.table.Open(Session(i+1), 1)
+		o.table.Join(Session(i+1), JoinRequest{Name: []byte("oracle")})
+		o.buffers[owner] = &buffer{}
+	}
+	return Session(i + 1)
+}
+
+// exit ends the process of the first owner; a new one may have its name.
+func (o *oracle) exit() {
+	o.table.Close(1)
+	o.names[0] = ""
+}
+
+func (o *oracle) replay(t *testing.T, sc scenario) {
+	o.writes = written[sc.number]
+	var got, want []string
+	for _, st := range sc.steps {
+		o.step++
+		o.table.Begin(o.step, 0)
+		if d, ok := differences[sc.number+": "+st.call]; ok {
+			st = d.want
 		}
-		errno, casts := st.answer(call(t, table, session, st))
-		for _, e := range table.TakeEvents() {
-			what := " bast"
-			if e.Kind == EventGranted {
-				what = " 0"
-			}
-			casts = append(casts, sessions[e.Session-1]+what)
+		if exits[sc.number] == st.call {
+			o.exit()
 		}
-		byOwner(casts)
-		if errno != st.errno || !slices.Equal(casts, st.casts) {
-			t.Errorf("%s\n got %q %q\nwant %q %q", st.call, errno, casts, st.errno, st.casts)
+		errno, casts := o.do(t, st)
+		if errno != st.errno {
+			t.Errorf("%s\n got %q, want %q", st.call, errno, st.errno)
 		}
-		if err := deepCheck(table); err != nil {
+		got, want = append(got, casts...), append(want, st.casts...)
+		if late[sc.number] {
+			continue
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s\n got %q\nwant %q", st.call, got, want)
+		}
+		got, want = nil, nil
+		if err := deepCheck(o.table); err != nil {
 			t.Fatal(err)
 		}
 	}
+	byOwner(got)
+	byOwner(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("all together\n got %q\nwant %q", got, want)
+	}
+	if len(o.writes) > 0 {
+		t.Errorf("not written: %q", o.writes)
+	}
 }
 
-func call(t *testing.T, table *Table, session Session, st oracleStep) Reply {
+// do makes one call and returns what comes of it.
+func (o *oracle) do(t *testing.T, st oracleStep) (errno string, casts []string) {
 	t.Helper()
+	switch st.verb {
+	case "lock", "unlock":
+		errno, casts = o.answer(st, o.call(t, st))
+	case "dc":
+		if !o.table.Deny(o.last, 1, reason.Deadlock) {
+			errno = "EINVAL"
+		}
+	case "adopt":
+		errno = o.adopt(t, st.mode)
+	case "purge":
+		// The first line with an owner that is new opened a session since; the
+		// orphan is that of the process that exited.
+		o.table.Close(o.session("a"))
+		if n := o.table.Purge(1, 0); n != 1 {
+			t.Errorf("purged %d locks", n)
+		}
+	default:
+		errno = o.lockspace(t, st.call)
+	}
+	for _, e := range o.table.TakeEvents() {
+		name := o.names[e.Session-1]
+		switch e.Kind {
+		case EventBlocking:
+			casts = append(casts, name+" bast")
+		case EventGranted:
+			o.fill(name, e.Mode, e.Value)
+			casts = append(casts, o.cast(name, "0", e.Status))
+		case EventDenied:
+			casts = append(casts, o.cast(name, "EDEADLK", 0))
+			o.table.Unlock(e.Session, UnlockRequest{ID: e.Lock})
+		}
+	}
+	byOwner(casts)
+	return errno, casts
+}
+
+func (o *oracle) call(t *testing.T, st oracleStep) Reply {
+	t.Helper()
+	s := o.session(st.owner)
+	o.last = s
 	if st.verb == "unlock" {
 		if st.flags&dlmCancel != 0 {
-			return table.Cancel(session, 1)
+			return o.table.Cancel(s, 1)
 		}
-		return table.Unlock(session, 1)
+		return o.table.Unlock(s, UnlockRequest{ID: 1, Flags: Flags(st.flags)})
 	}
 	mode, err := parseMode(st.mode)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st.flags&dlmConvert != 0 {
-		return table.Convert(session, 1, mode, Flags(st.flags&^dlmConvert))
+	b := o.buffers[st.owner]
+	b.flags = st.flags
+	b.carries = b.carries || st.flags&uint64(ValBlk) != 0
+	flags := Flags(st.flags &^ dlmConvert)
+	if st.flags&dlmConvert == 0 {
+		b.held = NL
+		return o.table.Lock(s, LockRequest{ID: 1, Lockspace: 1, Name: []byte("r"), Mode: mode, Flags: flags})
 	}
-	return table.Lock(session, LockRequest{ID: 1, Lockspace: 1, Name: []byte("r"), Mode: mode, Flags: Flags(st.flags)})
+	if flags&ValBlk != 0 && valueRow[b.held][mode] == write && len(o.writes) > 0 {
+		b.text, o.writes = o.writes[0], o.writes[1:]
+	}
+	return o.table.Convert(s, ConvertRequest{ID: 1, Mode: mode, Flags: flags, Value: []byte(b.text)})
+}
+
+// fill does to a caller's buffer what the kernel does when a request is granted.
+func (o *oracle) fill(owner string, mode Mode, value []byte) {
+	b := o.buffers[owner]
+	convert := b.flags&dlmConvert != 0
+	switch {
+	case value != nil:
+		b.text = strings.TrimRight(string(value), "\x00")
+	case convert && b.carries && b.flags&uint64(ValBlk) == 0 && valueRow[b.held][mode] != write:
+		b.text = "" // the kernel copies back what it was not given
+	}
+	b.held = mode
+}
+
+func (o *oracle) cast(owner, status string, bits Status) string {
+	return fmt.Sprintf("%s cast st=%s fl=%x lvb=%s", owner, status, uint8(bits), o.buffers[owner].text)
 }
 
 // answer says in the DLM's words what a reply is: the error of the call itself
 // or the completions that follow.
-func (st oracleStep) answer(r Reply) (errno string, casts []string) {
-	cast := func(status string) (string, []string) { return "", []string{st.owner + " " + status} }
+func (o *oracle) answer(st oracleStep, r Reply) (errno string, casts []string) {
+	done := func(status string) (string, []string) { return "", []string{o.cast(st.owner, status, 0)} }
 	switch r.Outcome {
 	case Granted:
 		if st.verb == "unlock" {
 			return "", nil // cancelled too late
 		}
-		return cast("0")
+		o.fill(st.owner, r.Mode, r.Value)
+		return "", []string{o.cast(st.owner, "0", r.Status)}
 	case Queued:
 		return "", nil
 	case Unlocked:
-		return cast("EUNLOCK")
+		return done("EUNLOCK")
 	case Cancelled:
-		return cast("ECANCEL")
+		return done("ECANCEL")
 	case Refused, Joined, Left:
 	}
 	switch r.Reason {
 	case reason.TryFailed:
-		return cast("EAGAIN")
+		return done("EAGAIN")
 	case reason.Deadlock:
-		return cast("EDEADLK")
-	case reason.Busy:
-		return "EBUSY", nil
-	case reason.NotHeld:
-		return "ENOENT", nil
-	case reason.Invalid:
-		return "EINVAL", nil
+		return done("EDEADLK")
 	default:
-		return r.Reason.String(), nil
+		return errnoOf(r.Reason), nil
 	}
+}
+
+// errnoOf says in the DLM's words why a call is refused.
+func errnoOf(r reason.Reason) string {
+	switch r {
+	case reason.None:
+		return ""
+	case reason.Busy:
+		return "EBUSY"
+	case reason.NotHeld, reason.NoLockspace:
+		return "ENOENT"
+	case reason.Invalid:
+		return "EINVAL"
+	case reason.TryFailed:
+		return "EAGAIN"
+	case reason.Exists:
+		return "EEXIST"
+	default:
+		return r.String()
+	}
+}
+
+// adopt asks for the orphan in a mode, or for one of another name. Who gets it
+// is called c in what follows.
+func (o *oracle) adopt(t *testing.T, what string) string {
+	t.Helper()
+	s := o.session("c")
+	name, mode := "r", EX
+	switch what {
+	case "none":
+		name = "other"
+	default:
+		var err error
+		if mode, err = parseMode(what); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := o.table.Lock(s, LockRequest{ID: 1, Lockspace: 1, Name: []byte(name), Mode: mode, Flags: Persistent | Orphan})
+	o.buffers["c"].held = r.Mode
+	return errnoOf(r.Reason)
+}
+
+// lockspace makes the calls about lockspaces.
+func (o *oracle) lockspace(t *testing.T, call string) string {
+	t.Helper()
+	s := o.session("a") // which joins "oracle"
+	var r Reply
+	switch call {
+	case "newexcl EEXIST":
+		r = o.table.Join(s, JoinRequest{Name: []byte("oracle"), Exclusive: true})
+	case "open missing ENOENT":
+		r = o.table.Join(s, JoinRequest{Name: []byte("missing"), Existing: true})
+	case "name>64 EINVAL":
+		r = o.table.Join(s, JoinRequest{Name: make([]byte, 65)})
+	default:
+		t.Fatalf("%q is no known call", call)
+	}
+	return errnoOf(r.Reason)
 }

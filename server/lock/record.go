@@ -1,5 +1,7 @@
 package lock
 
+import "lock_gulmd/server/reason"
+
 // queue is where a lock stands on its resource. The numbers stand in snapshots.
 type queue uint8
 
@@ -14,7 +16,7 @@ type lockRecord struct {
 	id      ID
 	session Session
 	token   uint64
-	order   uint64 // of creation among all locks
+	order   uint64 // in which locks came to their sessions
 	changed uint64 // log index of the last change that the session must know
 	stamp   int64  // when it entered its queue, by the master's clock; display only
 
@@ -22,12 +24,15 @@ type lockRecord struct {
 	next, prev uint32 // in its queue
 	after      uint32 // next of the same session
 	before     uint32
-	flags      Flags // NoCallbacks only
+	flags      Flags  // of the newest request; NoCallbacks of the first
+	origin     uint32 // of an orphan: the session that left it
 
 	granted   Mode // held; NL while waiting
 	requested Mode // wanted; equals granted in the granted queue
 	queue     queue
-	blocking  modeSet // modes for which a blocking callback is outstanding
+	blocking  modeSet       // modes for which a blocking callback is outstanding
+	status    Status        // of the newest grant, without ValNotValid; Demoted while it waits
+	denied    reason.Reason // why the newest request is over without a grant
 }
 
 func (l *lockRecord) hash() uint32 { return lockHash(l.session, l.id) }
@@ -37,7 +42,7 @@ func lockHash(s Session, id ID) uint32 {
 }
 
 // inlineName is how many bytes of a name fit into the resource's record.
-const inlineName = 30
+const inlineName = 26
 
 // resourceRecord is one resource; it exists as long as a lock refers to it.
 type resourceRecord struct {
@@ -45,6 +50,7 @@ type resourceRecord struct {
 	sum        uint32 // hash of lockspace and name
 	head, tail uint32 // granted queue
 	contention uint32 // slot of the contention record, 0 while nobody waits
+	value      uint32 // slot of the value block, 0 while there is none
 	held       [3]uint32
 	strong     modeSet // PW and EX, which only one lock can hold
 	nameLen    uint8
@@ -59,16 +65,20 @@ type contentionRecord struct {
 	waitHead, waitTail       uint32
 	wanted                   [modes]uint32 // queued requests by requested mode
 	told                     modeSet       // modes for which every holder has been asked to give way
+	noOrder                  uint32        // queued requests that ignore the order
+	passed                   uint32        // requests that came before earlier ones, since one of those was granted
 }
 
 type longName struct{ bytes [MaxName]byte }
 
-// owner is what the table knows of one session.
+// owner is what the table knows of one session, or of a node's orphans.
 type owner struct {
 	session    Session
-	head, tail uint32 // its locks in order of creation
+	node       uint32 // number of the node, for orphans
+	head, tail uint32 // its locks in their order
 	locks      int
 	frozen     bool
+	ended      []endedLock
 }
 
 // heldSet returns the modes held on r, leaving out one lock that holds `own`.
@@ -111,6 +121,15 @@ func (r *resourceRecord) drop(m Mode) {
 	}
 }
 
+// first returns the slot of the queued request whose turn is next.
+func (c *contentionRecord) first() uint32 {
+	if c.convertHead != 0 {
+		return c.convertHead
+	}
+	return c.waitHead
+}
+
+// wantedSet returns the modes that are queued for.
 func (c *contentionRecord) wantedSet() modeSet {
 	var s modeSet
 	for m := range c.wanted {

@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 
@@ -13,8 +14,8 @@ func opened(tb testing.TB, n int) *Table {
 	t := New(Limits{})
 	t.Begin(1, 1000)
 	for s := range Session(n) {
-		t.Open(s + 1)
-		if r := t.Join(s+1, []byte("gfs"), PolicyFence); r.Outcome != Joined || r.Number != 1 {
+		t.Open(s+1, uint32(s+1))
+		if r := t.Join(s+1, JoinRequest{Name: []byte("gfs")}); r.Outcome != Joined || r.Number != 1 {
 			tb.Fatalf("join of session %d: %+v", s+1, r)
 		}
 	}
@@ -26,6 +27,23 @@ func lockIn(t *Table, s Session, mode Mode) Reply {
 	return t.Lock(s, LockRequest{ID: 1, Lockspace: 1, Name: []byte("r"), Mode: mode})
 }
 
+// convert asks for a conversion of lock 1 of a session.
+func convert(t *Table, s Session, mode Mode, flags Flags) Reply {
+	return t.Convert(s, ConvertRequest{ID: 1, Mode: mode, Flags: flags})
+}
+
+// unlock gives up lock 1 of a session.
+func unlock(t *Table, s Session) Reply { return t.Unlock(s, UnlockRequest{ID: 1}) }
+
+// sameReply and sameEvent compare answers, which hold slices.
+func sameReply(a, b Reply) bool { return reflect.DeepEqual(a, b) }
+
+func sameEvent(a, b Event) bool { return reflect.DeepEqual(a, b) }
+
+func sameImage(a, b image) bool { return reflect.DeepEqual(a, b) }
+
+func sameEvents(a, b []Event) bool { return slices.EqualFunc(a, b, sameEvent) }
+
 // A conversion used to be queued behind one that waited for its own old mode,
 // if the two requests were compatible otherwise: both hung for ever.
 func TestConvert_behindOneThatWaitsForIt(t *testing.T) {
@@ -35,15 +53,15 @@ func TestConvert_behindOneThatWaitsForIt(t *testing.T) {
 			t.Fatalf("lock of session %d: %+v", s+1, r)
 		}
 	}
-	if r := table.Convert(1, 1, EX, 0); r.Outcome != Queued {
+	if r := convert(table, 1, EX, 0); r.Outcome != Queued {
 		t.Fatalf("first conversion: %+v", r)
 	}
 	// It waits for session 3, and queues behind session 1, which waits for its CR.
-	if r := table.Convert(2, 1, CW, 0); r != refuse(reason.Deadlock) {
+	if r := convert(table, 2, CW, 0); !sameReply(r, refuse(reason.Deadlock)) {
 		t.Fatalf("second conversion: %+v, want Deadlock", r)
 	}
-	table.Unlock(3, 1)
-	table.Unlock(2, 1)
+	unlock(table, 3)
+	unlock(table, 2)
 	if r, _ := table.Resource(1, []byte("r")); len(r.Locks) != 1 || r.Locks[0].Granted != EX {
 		t.Fatalf("the first conversion was not granted: %+v", r)
 	}
@@ -51,25 +69,31 @@ func TestConvert_behindOneThatWaitsForIt(t *testing.T) {
 
 // After a conversion in place the holder was asked for PR alone, but remembered
 // as asked for CW too: the next CW request asked it only on a server that had
-// been restored from a snapshot.
+// been restored from a snapshot. Now it is asked for both at once.
 func TestAsk_sameAfterRestore(t *testing.T) {
 	table := opened(t, 4)
 	lockIn(table, 1, PW)
 	lockIn(table, 2, CW)
 	lockIn(table, 3, PR)
-	if r := table.Convert(1, 1, EX, 0); r.Outcome != Granted {
+	table.TakeEvents()
+	if r := convert(table, 1, EX, 0); r.Outcome != Granted {
 		t.Fatalf("conversion: %+v", r)
 	}
-	table.TakeEvents()
+	want := []Event{
+		{Session: 1, Lock: 1, Kind: EventBlocking, Mode: PR},
+		{Session: 1, Lock: 1, Kind: EventBlocking, Mode: CW},
+	}
+	if got := table.TakeEvents(); !sameEvents(got, want) {
+		t.Errorf("events %+v, want %+v", got, want)
+	}
 	again, ok := restored(table, func([]ResourceState) {})
 	if !ok {
 		t.Fatal("the snapshot was refused")
 	}
-	want := []Event{{Session: 1, Lock: 1, Kind: EventBlocking, Mode: CW}}
 	for name, table := range map[string]*Table{"original": table, "restored": again} {
 		lockIn(table, 4, CW)
-		if got := table.TakeEvents(); !slices.Equal(got, want) {
-			t.Errorf("%s: events %+v, want %+v", name, got, want)
+		if got := table.TakeEvents(); len(got) > 0 {
+			t.Errorf("%s: asked again: %+v", name, got)
 		}
 	}
 }
@@ -82,12 +106,12 @@ func TestGrant_toldBeforeAsked(t *testing.T) {
 	lockIn(table, 2, EX)
 	lockIn(table, 3, PR)
 	table.TakeEvents()
-	table.Unlock(1, 1)
+	unlock(table, 1)
 	want := []Event{
 		{Session: 2, Lock: 1, Kind: EventGranted, Mode: EX, Token: 2},
 		{Session: 2, Lock: 1, Kind: EventBlocking, Mode: PR},
 	}
-	if got := table.TakeEvents(); !slices.Equal(got, want) {
+	if got := table.TakeEvents(); !sameEvents(got, want) {
 		t.Errorf("events %+v, want %+v", got, want)
 	}
 }

@@ -16,15 +16,62 @@ type Flags uint32
 const (
 	// NoQueue fails with TryFailed instead of waiting (GULM: Try).
 	NoQueue Flags = 0x1
+	// ValBlk lets the value block take part; see value.go.
+	ValBlk Flags = 0x8
+	// QueCvt queues a conversion behind those that are queued already, instead
+	// of granting it in place. Only for conversions that claim more.
+	QueCvt Flags = 0x10
+	// IvValBlk marks the value block as not valid instead of writing it.
+	IvValBlk Flags = 0x20
+	// ConvDeadlk lets go of the held mode (Demoted) instead of refusing a
+	// conversion that would deadlock. Not with NoQueue.
+	ConvDeadlk Flags = 0x40
+	// Persistent leaves the lock to its node as an orphan when the session ends.
+	Persistent Flags = 0x80
+	// NoDlckWt never makes this request the victim of a deadlock: it stays
+	// queued.
+	NoDlckWt Flags = 0x100
+	// Expedite grants a new NL lock whoever waits.
+	Expedite Flags = 0x400
 	// NoQueueBast sends blocking callbacks although NoQueue makes the request
-	// fail (GULM: Do_CB). Only with NoQueue.
+	// fail (GULM: Do_CB). Without NoQueue it changes nothing.
 	NoQueueBast Flags = 0x800
+	// HeadQue queues at the head instead of the tail (GULM, with NoOrder:
+	// Priority).
+	HeadQue Flags = 0x1000
+	// NoOrder ignores the order of the queues.
+	NoOrder Flags = 0x2000
+	// Orphan takes over an orphan of the node that has exactly this name and
+	// mode, instead of making a lock.
+	Orphan Flags = 0x4000
+	// AltPR and AltCW take PR or CW if the wanted mode cannot be had (AltMode;
+	// GULM: Any).
+	AltPR Flags = 0x8000
+	AltCW Flags = 0x10000
+	// ForceUnlock is for Unlock: it changes nothing, since every Unlock works
+	// whatever the lock waits for.
+	ForceUnlock Flags = 0x20000
 	// NoCallbacks never sends this lock a blocking callback (GULM: NoCallBacks).
 	// It belongs to the lock and is set by the request that makes it.
 	NoCallbacks Flags = 0x1000000
 
-	lockFlags    = NoQueue | NoQueueBast | NoCallbacks
-	convertFlags = NoQueue | NoQueueBast
+	commonFlags  = NoQueue | ValBlk | IvValBlk | Persistent | NoDlckWt | NoQueueBast | HeadQue | NoOrder | AltPR | AltCW
+	lockFlags    = commonFlags | Expedite | Orphan | NoCallbacks
+	convertFlags = commonFlags | QueCvt | ConvDeadlk
+	unlockFlags  = ValBlk | IvValBlk | ForceUnlock
+)
+
+// Status says more about a grant. The bits are the DLM's.
+type Status uint8
+
+// The status bits.
+const (
+	// Demoted: the lock let go of its mode while it waited (ConvDeadlk).
+	Demoted Status = 1
+	// ValNotValid: whoever had to write the value block did not.
+	ValNotValid Status = 2
+	// AltMode: the mode is not the one asked for (AltPR, AltCW).
+	AltMode Status = 4
 )
 
 // Limits of names, in bytes.
@@ -62,10 +109,14 @@ type Reply struct {
 	// Mode is held after Granted and after the Cancelled of a conversion, and
 	// is wanted with Queued.
 	Mode Mode
+	// Status says more with Granted.
+	Status Status
 	// Number is the lockspace's, with Joined.
 	Number uint32
 	// Token numbers the grant; it grows with every grant in the cluster.
 	Token uint64
+	// Value is the value block, if it was read; the caller owns it.
+	Value []byte
 }
 
 func refuse(r reason.Reason) Reply { return Reply{Outcome: Refused, Reason: r} }
@@ -79,6 +130,10 @@ const (
 	EventGranted EventKind = 1
 	// EventBlocking: somebody waits for this lock to give way to Mode.
 	EventBlocking EventKind = 2
+	// EventDenied: the queued request is over for Reason. A lock that waited is
+	// gone, but for an Unlock that says that this is known; one that converted
+	// is held in Mode.
+	EventDenied EventKind = 3
 )
 
 // Event is for the session that owns the lock.
@@ -87,7 +142,13 @@ type Event struct {
 	Lock    ID
 	Kind    EventKind
 	Mode    Mode
-	Token   uint64
+	// Status says more with EventGranted.
+	Status Status
+	// Reason is set with EventDenied only.
+	Reason reason.Reason
+	Token  uint64
+	// Value is the value block, if it was read; the receiver owns it.
+	Value []byte
 }
 
 // Limits bound the table; 0 means no limit.
@@ -95,4 +156,7 @@ type Limits struct {
 	Locks      uint64
 	Resources  uint64
 	Lockspaces uint64
+	// Overtakes is how many requests may overtake a waiting one because their
+	// flags ask for it; 0 means DefaultOvertakes.
+	Overtakes uint64
 }

@@ -57,8 +57,11 @@ func (t *Table) name(r *resourceRecord) []byte {
 // sweep forgets a resource that nobody refers to any more.
 func (t *Table) sweep(slot uint32) {
 	r := t.resources.get(slot)
-	if r.head != 0 || r.contention != 0 {
+	if r.head != 0 || r.contention != 0 || r.value != 0 && t.space(r.lockspace).keepValues {
 		return
+	}
+	if r.value != 0 {
+		t.values.release(r.value)
 	}
 	if int(r.nameLen) > inlineName {
 		t.longNames.release(binary.LittleEndian.Uint32(r.name[:]))
@@ -109,18 +112,48 @@ func (t *Table) ends(resource uint32, q queue) (head, tail *uint32) {
 	}
 }
 
-// enqueue puts a lock at the tail of a queue of its resource.
+// enqueue puts a lock at the tail of a queue of its resource, or at the head of
+// the queued requests if it may go there.
 func (t *Table) enqueue(slot uint32, q queue) {
 	l := t.locks.mut(slot)
+	l.stamp, l.changed = t.now.stamp, t.now.index
+	if q == granted || !t.mayLead(slot, l, q) {
+		t.pushTail(slot, l, q)
+		return
+	}
+	if head, _ := t.ends(l.resource, q); *head != 0 {
+		t.pass(t.resources.get(l.resource).contention)
+	}
+	t.pushHead(slot, l, q)
+}
+
+// mayLead reports whether a request asks to be queued at the head, those that it
+// would pass have not been passed too often, and it waits for none of them.
+func (t *Table) mayLead(slot uint32, l *lockRecord, q queue) bool {
+	return l.flags&HeadQue != 0 && t.contend(l.resource).passed < t.overtakes() && (q == waiting || !t.behindConversion(slot))
+}
+
+func (t *Table) pushTail(slot uint32, l *lockRecord, q queue) {
 	head, tail := t.ends(l.resource, q)
 	l.queue, l.next, l.prev = q, 0, *tail
-	l.stamp, l.changed = t.now.stamp, t.now.index
 	if *tail == 0 {
 		*head = slot
 	} else {
 		t.locks.mut(*tail).next = slot
 	}
 	*tail = slot
+	t.count(l, +1)
+}
+
+func (t *Table) pushHead(slot uint32, l *lockRecord, q queue) {
+	head, tail := t.ends(l.resource, q)
+	l.queue, l.next, l.prev = q, *head, 0
+	if *head == 0 {
+		*tail = slot
+	} else {
+		t.locks.mut(*head).prev = slot
+	}
+	*head = slot
 	t.count(l, +1)
 }
 
@@ -152,5 +185,9 @@ func (t *Table) count(l *lockRecord, by int) {
 	case waiting:
 		t.waiting += by
 	}
-	t.contend(l.resource).wanted[l.requested] += uint32(by)
+	c := t.contend(l.resource)
+	c.wanted[l.requested] += uint32(by)
+	if l.flags&NoOrder != 0 {
+		c.noOrder += uint32(by)
+	}
 }

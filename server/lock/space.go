@@ -8,73 +8,122 @@ import (
 
 // space is one lockspace. It exists while it has members or resources.
 type space struct {
-	number    uint32
-	name      string
-	policy    Policy
-	members   []Session // ascending
-	resources int
+	number   uint32
+	name     string
+	policy   Policy
+	valueLen uint8 // of value blocks, 0 for DefaultValueLen
+	// keepValues keeps value blocks although nobody has a lock there.
+	keepValues bool
+	generation uint64    // grows with every change of the members
+	members    []Session // ascending
+	resources  int
+}
+
+// JoinRequest joins a lockspace.
+type JoinRequest struct {
+	// Name has 1 to MaxLockspaceName bytes; not kept.
+	Name   []byte
+	Policy Policy
+	// Exclusive refuses a lockspace that exists, Existing one that does not.
+	Exclusive, Existing bool
+	// ValueLen is the length of value blocks, 1 to MaxValueLen; 0 means that of
+	// the lockspace, or DefaultValueLen for a new one.
+	ValueLen uint8
+	// KeepValues keeps value blocks although nobody has a lock there. It is
+	// decided by who makes the lockspace.
+	KeepValues bool
 }
 
 // Join makes a session a member of the lockspace of that name, which is made if
 // it does not exist: Joined with its number. Joining twice gives the same
-// answer. Refused with Invalid, NoSession, Policy or Limit.
-func (t *Table) Join(s Session, name []byte, policy Policy) Reply {
+// answer. Refused with Invalid, NoSession, Policy (another policy or length of
+// value blocks), Exists, NoLockspace or Limit.
+func (t *Table) Join(s Session, req JoinRequest) Reply {
 	switch {
-	case checkName(name, MaxLockspaceName) != reason.None || policy > PolicyFence:
+	case checkName(req.Name, MaxLockspaceName) != reason.None || req.Policy > PolicyFence || req.Exclusive && req.Existing:
 		return refuse(reason.Invalid)
 	case t.owner(s) == nil:
 		return refuse(reason.NoSession)
 	case t.frozen(s):
 		return refuse(reason.NodeExpired)
 	}
-	i := slices.IndexFunc(t.spaces, func(sp space) bool { return sp.name == string(name) })
-	if i < 0 {
-		if overLimit(len(t.spaces), t.limits.Lockspaces) {
-			return refuse(reason.Limit)
-		}
+	i := slices.IndexFunc(t.spaces, func(sp space) bool { return sp.name == string(req.Name) })
+	switch {
+	case i >= 0 && req.Exclusive:
+		return refuse(reason.Exists)
+	case i < 0 && req.Existing:
+		return refuse(reason.NoLockspace)
+	case i < 0 && overLimit(len(t.spaces), t.limits.Lockspaces):
+		return refuse(reason.Limit)
+	case i < 0:
 		t.lastSpace++
 		i = len(t.spaces)
-		t.spaces = append(t.spaces, space{number: t.lastSpace, name: string(name), policy: policy})
+		t.spaces = append(t.spaces, space{
+			number: t.lastSpace, name: string(req.Name), policy: req.Policy, valueLen: req.ValueLen, keepValues: req.KeepValues,
+		})
 	}
 	sp := &t.spaces[i]
-	if sp.policy != policy {
+	if sp.policy != req.Policy || req.ValueLen != 0 && int(req.ValueLen) != sp.values() {
 		return refuse(reason.Policy)
 	}
 	if at, ok := slices.BinarySearch(sp.members, s); !ok {
 		sp.members = slices.Insert(sp.members, at, s)
+		sp.generation++
 	}
 	return Reply{Outcome: Joined, Number: sp.number}
 }
 
+// values returns the length of the value blocks.
+func (sp *space) values() int {
+	if sp.valueLen == 0 {
+		return DefaultValueLen
+	}
+	return int(sp.valueLen)
+}
+
 // Leave ends the membership: Left, or Refused with NoLockspace, or with InUse
-// while the session has locks there.
-func (t *Table) Leave(s Session, number uint32) Reply {
+// while the session has locks there, unless force, which releases them.
+func (t *Table) Leave(s Session, number uint32, force bool) Reply {
 	if t.frozen(s) {
 		return refuse(reason.NodeExpired)
 	}
 	if !t.joined(number, s) {
 		return refuse(reason.NoLockspace)
 	}
-	for slot := t.owner(s).head; slot != 0; slot = t.locks.get(slot).after {
-		if t.resources.get(t.locks.get(slot).resource).lockspace == number {
+	o := t.owner(s)
+	var touched []uint32
+	for slot := o.head; slot != 0; {
+		l := t.locks.get(slot)
+		next, resource := l.after, l.resource
+		here := t.resources.get(resource).lockspace == number
+		if here && !force {
 			return refuse(reason.InUse)
 		}
+		if here {
+			t.lose(l)
+			t.discard(o, slot)
+			touched = append(touched, resource)
+		}
+		slot = next
 	}
-	sp := t.space(number)
-	at, _ := slices.BinarySearch(sp.members, s)
-	sp.members = slices.Delete(sp.members, at, at+1)
-	t.sweepSpace(number)
+	t.settle(touched)
+	t.leave(t.space(number), s)
 	return Reply{Outcome: Left}
+}
+
+// leave ends one membership.
+func (t *Table) leave(sp *space, s Session) {
+	if at, ok := slices.BinarySearch(sp.members, s); ok {
+		sp.members = slices.Delete(sp.members, at, at+1)
+		sp.generation++
+		t.sweepSpace(sp.number)
+	}
 }
 
 // leaveAll ends all memberships of a session that has no locks.
 func (t *Table) leaveAll(s Session) {
 	for i := len(t.spaces) - 1; i >= 0; i-- {
-		sp := &t.spaces[i]
-		if at, ok := slices.BinarySearch(sp.members, s); ok {
-			sp.members = slices.Delete(sp.members, at, at+1)
-			t.sweepSpace(sp.number)
-		}
+		t.leave(&t.spaces[i], s)
 	}
 }
 

@@ -1,7 +1,6 @@
 package lock
 
 import (
-	"bytes"
 	"flag"
 	"fmt"
 	"os"
@@ -12,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"lock_gulmd/server/reason"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what the stories answer into testdata")
@@ -19,19 +20,25 @@ var rewrite = flag.Bool("rewrite", false, "write what the stories answer into te
 // TestStory plays testdata/story: blocks of commands, ----, and what they
 // answer. Each file begins with an empty table.
 //
-//	open S...                     sessions
-//	join S NAME [policy=N]        leave S NUMBER
-//	lock S/ID RESOURCE MODE [try] [callback] [quiet] [flags=HEX] [in NUMBER]
-//	convert S/ID MODE [try] [callback] [flags=HEX]
-//	unlock S/ID                   cancel S/ID
-//	freeze S                      release S
-//	limits [locks=N] [resources=N] [lockspaces=N]
+//	open S... [node=N]            sessions, each its own node unless said otherwise
+//	join S NAME [policy=N] [exclusive] [existing] [length=N] [keep]
+//	leave S NUMBER [force]
+//	lock S/ID RESOURCE MODE [FLAG...] [in NUMBER]
+//	convert S/ID MODE [FLAG...] [value=TEXT]
+//	unlock S/ID [FLAG...] [value=TEXT]
+//	cancel S/ID                   deny S/ID deadlock|timeout
+//	close S                       freeze S          release S
+//	purge NODE [from=S]           freeze-orphans NODE             release-orphans NODE
+//	limits [locks=N] [resources=N] [lockspaces=N] [overtakes=N]
 //	at INDEX                      of the log, for what follows
 //	changed S SEEN                what session S is told that has seen SEEN
-//	show RESOURCE [in NUMBER]     spaces             counts
+//	show RESOURCE [in NUMBER]     spaces            counts
 //
-// A NAME or RESOURCE may be quoted as in Go, or be WORD*N for WORD N times.
-// A mode may be a number. The lockspace is 1 unless said otherwise.
+// FLAG is a flag's name in lower case; try, callback and quiet are short for
+// noqueue, noqueuebast and nocallbacks; flags=HEX is any. A NAME or RESOURCE may
+// be quoted as in Go, or be WORD*N for WORD N times. A mode may be a number. The
+// lockspace is 1 unless said otherwise. A value is shown without the zeros at its
+// end.
 func TestStory(t *testing.T) {
 	files, err := filepath.Glob("testdata/story/*.txt")
 	if err != nil || len(files) == 0 {
@@ -100,6 +107,8 @@ type command struct {
 	id      ID
 	flags   Flags
 	space   uint32
+	value   []byte
+	options map[string]bool
 	numbers map[string]uint64
 }
 
@@ -125,21 +134,27 @@ func (s *story) do(line string) (string, error) {
 	return answer, nil
 }
 
+// flagWords are the names of the flags.
+var flagWords = map[string]Flags{
+	"try": NoQueue, "callback": NoQueueBast, "quiet": NoCallbacks,
+	"valblk": ValBlk, "quecvt": QueCvt, "ivvalblk": IvValBlk, "convdeadlk": ConvDeadlk, "persistent": Persistent,
+	"nodlckwt": NoDlckWt, "expedite": Expedite, "headque": HeadQue, "noorder": NoOrder, "orphan": Orphan, "altpr": AltPR,
+	"altcw": AltCW, "forceunlock": ForceUnlock,
+}
+
 func parseCommand(line string) (*command, error) {
 	words, err := splitWords(line)
 	if err != nil {
 		return nil, err
 	}
-	c := &command{verb: words[0], space: 1, numbers: map[string]uint64{}}
+	c := &command{verb: words[0], space: 1, options: map[string]bool{}, numbers: map[string]uint64{}}
 	for i := 1; i < len(words); i++ {
 		key, value, isNumber := strings.Cut(words[i], "=")
 		switch {
-		case words[i] == "try":
-			c.flags |= NoQueue
-		case words[i] == "callback":
-			c.flags |= NoQueueBast
-		case words[i] == "quiet":
-			c.flags |= NoCallbacks
+		case flagWords[words[i]] != 0:
+			c.flags |= flagWords[words[i]]
+		case words[i] == "exclusive" || words[i] == "existing" || words[i] == "keep" || words[i] == "force":
+			c.options[words[i]] = true
 		case words[i] == "in" && i+1 < len(words):
 			n, err := strconv.ParseUint(words[i+1], 10, 32)
 			if err != nil {
@@ -147,6 +162,8 @@ func parseCommand(line string) (*command, error) {
 			}
 			c.space = uint32(n)
 			i++
+		case key == "value" && isNumber:
+			c.value = []byte(value)
 		case isNumber:
 			n, err := strconv.ParseUint(value, 0, 64)
 			if err != nil {
@@ -158,23 +175,28 @@ func parseCommand(line string) (*command, error) {
 		}
 	}
 	c.flags |= Flags(c.numbers["flags"])
+	return c, c.parseOwner()
+}
+
+// parseOwner takes S/ID or S from the first word, which show has not.
+func (c *command) parseOwner() error {
 	if len(c.words) == 0 || c.verb == "show" {
-		return c, nil
+		return nil
 	}
 	session, id, _ := strings.Cut(c.words[0], "/")
 	n, err := strconv.ParseUint(session, 10, 64)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	c.session = Session(n)
 	if id != "" {
 		n, err := strconv.ParseUint(id, 10, 64)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		c.id = ID(n)
 	}
-	return c, nil
+	return nil
 }
 
 // splitWords splits at blanks, undoes quotes and repeats WORD*N.
@@ -205,15 +227,67 @@ func splitWords(line string) ([]string, error) {
 
 // arity is how many words each command needs.
 var arity = map[string]int{
-	"open": 1, "join": 2, "leave": 2, "lock": 3, "convert": 2, "unlock": 1, "cancel": 1, "freeze": 1, "release": 1,
-	"limits": 0, "at": 1, "changed": 2, "show": 1, "spaces": 0, "counts": 0,
+	"open": 1, "join": 2, "leave": 2, "lock": 3, "convert": 2, "unlock": 1, "cancel": 1, "deny": 2, "close": 1, "freeze": 1,
+	"release": 1, "purge": 1, "freeze-orphans": 1, "release-orphans": 1, "limits": 0, "at": 1, "changed": 2, "show": 1,
+	"spaces": 0, "counts": 0,
 }
 
 func (s *story) run(c *command) (string, error) {
-	t := s.table
 	if n, ok := arity[c.verb]; !ok || len(c.words) < n {
 		return "", fmt.Errorf("no such command, or too few words")
 	}
+	switch c.verb {
+	case "open", "close", "freeze", "release", "purge", "freeze-orphans", "release-orphans", "limits", "at":
+		return s.manage(c)
+	case "changed", "show", "spaces", "counts":
+		return s.display(c)
+	}
+	r, err := s.request(c)
+	return showReply(r), err
+}
+
+// request is what a session asks.
+func (s *story) request(c *command) (r Reply, err error) {
+	t := s.table
+	switch c.verb {
+	case "join":
+		return t.Join(c.session, JoinRequest{
+			Name: []byte(c.words[1]), Policy: Policy(c.numbers["policy"]), Exclusive: c.options["exclusive"],
+			Existing: c.options["existing"], ValueLen: uint8(c.numbers["length"]), KeepValues: c.options["keep"],
+		}), nil
+	case "leave":
+		n, err := strconv.ParseUint(c.words[1], 10, 32)
+		return t.Leave(c.session, uint32(n), c.options["force"]), err
+	case "lock":
+		m, err := parseMode(c.words[2])
+		return t.Lock(c.session, LockRequest{ID: c.id, Lockspace: c.space, Name: []byte(c.words[1]), Mode: m, Flags: c.flags}), err
+	case "convert":
+		m, err := parseMode(c.words[1])
+		return t.Convert(c.session, ConvertRequest{ID: c.id, Mode: m, Flags: c.flags, Value: c.value}), err
+	case "unlock":
+		return t.Unlock(c.session, UnlockRequest{ID: c.id, Flags: c.flags, Value: c.value}), nil
+	case "cancel":
+		return t.Cancel(c.session, c.id), nil
+	default: // deny
+		why := reason.Deadlock
+		if c.words[1] == "timeout" {
+			why = reason.TimedOut
+		}
+		if !t.Deny(c.session, c.id, why) {
+			r.Reason = reason.NotHeld
+		} else {
+			r.Outcome = denied
+		}
+		return r, nil
+	}
+}
+
+// denied stands for a Deny that found what to deny.
+const denied = Outcome(100)
+
+// manage is what happens to a session without its asking.
+func (s *story) manage(c *command) (string, error) {
+	t := s.table
 	switch c.verb {
 	case "open":
 		for _, w := range c.words {
@@ -221,129 +295,28 @@ func (s *story) run(c *command) (string, error) {
 			if err != nil {
 				return "", err
 			}
-			t.Open(Session(n))
+			node := uint32(n)
+			if c.numbers["node"] != 0 {
+				node = uint32(c.numbers["node"])
+			}
+			t.Open(Session(n), node)
 		}
-	case "join":
-		return showReply(t.Join(c.session, []byte(c.words[1]), Policy(c.numbers["policy"]))), nil
-	case "leave":
-		n, err := strconv.ParseUint(c.words[1], 10, 32)
-		return showReply(t.Leave(c.session, uint32(n))), err
-	case "lock":
-		m, err := parseMode(c.words[2])
-		req := LockRequest{ID: c.id, Lockspace: c.space, Name: []byte(c.words[1]), Mode: m, Flags: c.flags}
-		return showReply(t.Lock(c.session, req)), err
-	case "convert":
-		m, err := parseMode(c.words[1])
-		return showReply(t.Convert(c.session, c.id, m, c.flags)), err
-	case "unlock":
-		return showReply(t.Unlock(c.session, c.id)), nil
-	case "cancel":
-		return showReply(t.Cancel(c.session, c.id)), nil
+	case "close":
+		t.Close(c.session)
 	case "freeze":
 		t.Freeze(c.session)
 	case "release":
 		t.Release(c.session)
+	case "purge":
+		return fmt.Sprintf("%d gone\n", t.Purge(uint32(c.session), Session(c.numbers["from"]))), nil
+	case "freeze-orphans":
+		t.Freeze(OrphansOf(uint32(c.session)))
+	case "release-orphans":
+		t.Release(OrphansOf(uint32(c.session)))
 	case "limits":
-		t.SetLimits(Limits{c.numbers["locks"], c.numbers["resources"], c.numbers["lockspaces"]})
-	default:
-		return s.display(c)
-	}
-	return "", nil
-}
-
-func (s *story) display(c *command) (string, error) {
-	t := s.table
-	switch c.verb {
+		t.SetLimits(Limits{c.numbers["locks"], c.numbers["resources"], c.numbers["lockspaces"], c.numbers["overtakes"]})
 	case "at":
 		t.Begin(uint64(c.session), int64(c.session)*10)
-	case "changed":
-		n, err := strconv.ParseUint(c.words[1], 10, 64)
-		return showEvents("", t.Changed(c.session, n, nil)), err
-	case "show":
-		r, ok := t.Resource(c.space, []byte(c.words[0]))
-		if !ok {
-			return "no such resource\n", nil
-		}
-		return showResource(&r), nil
-	case "spaces":
-		var b strings.Builder
-		for _, sp := range t.Spaces() {
-			fmt.Fprintf(&b, "%d %.20q(%d) members %v\n", sp.Number, sp.Name, len(sp.Name), sp.Members)
-		}
-		return b.String(), nil
-	case "counts":
-		return fmt.Sprintf("%+v\n", t.Counts()), nil
 	}
 	return "", nil
-}
-
-func parseMode(word string) (Mode, error) {
-	if i := slices.Index(modeNames[:], word); i >= 0 {
-		return Mode(i), nil
-	}
-	n, err := strconv.ParseUint(word, 10, 8)
-	return Mode(n), err
-}
-
-func showReply(r Reply) string {
-	switch r.Outcome {
-	case Refused:
-		return fmt.Sprintf("refused %v\n", r.Reason)
-	case Granted:
-		return fmt.Sprintf("granted %v token %d\n", r.Mode, r.Token)
-	case Queued:
-		return fmt.Sprintf("queued %v\n", r.Mode)
-	case Unlocked:
-		return "unlocked\n"
-	case Cancelled:
-		return fmt.Sprintf("cancelled %v token %d\n", r.Mode, r.Token)
-	case Joined:
-		return fmt.Sprintf("joined %d\n", r.Number)
-	case Left:
-		return "left\n"
-	}
-	return fmt.Sprintf("outcome %d\n", r.Outcome)
-}
-
-func showEvents(indent string, events []Event) string {
-	var b strings.Builder
-	for _, e := range events {
-		if e.Kind == EventGranted {
-			fmt.Fprintf(&b, "%s%d/%d granted %v token %d\n", indent, e.Session, e.Lock, e.Mode, e.Token)
-		} else {
-			fmt.Fprintf(&b, "%s%d/%d give way to %v\n", indent, e.Session, e.Lock, e.Mode)
-		}
-	}
-	return b.String()
-}
-
-func showResource(r *ResourceState) string {
-	var b bytes.Buffer
-	for _, l := range r.Locks {
-		fmt.Fprintf(&b, "%d/%d ", l.Session, l.ID)
-		switch l.Queue {
-		case QueueGranted:
-			fmt.Fprintf(&b, "holds %v", l.Granted)
-		case QueueConverting:
-			fmt.Fprintf(&b, "holds %v, wants %v", l.Granted, l.Requested)
-		case QueueWaiting:
-			fmt.Fprintf(&b, "wants %v", l.Requested)
-		}
-		if l.Token != 0 {
-			fmt.Fprintf(&b, ", token %d", l.Token)
-		}
-		if l.Blocking != 0 {
-			fmt.Fprintf(&b, ", asked for")
-			for m := range Mode(modes) {
-				if modeSet(l.Blocking).has(m) {
-					fmt.Fprintf(&b, " %v", m)
-				}
-			}
-		}
-		if l.Frozen {
-			b.WriteString(", frozen")
-		}
-		b.WriteByte('\n')
-	}
-	return b.String()
 }

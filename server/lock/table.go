@@ -15,6 +15,7 @@ type Table struct {
 	resources   arena[resourceRecord]
 	contentions arena[contentionRecord]
 	longNames   arena[longName]
+	values      arena[valueRecord]
 
 	lockIndex     index
 	resourceIndex index
@@ -26,6 +27,7 @@ type Table struct {
 	lastOrder  uint64
 	converting int
 	waiting    int
+	ended      int // denied requests that their sessions do not know of yet
 
 	now    moment
 	events []Event
@@ -71,10 +73,13 @@ func (t *Table) Counts() Counts {
 func (t *Table) Clone() *Table {
 	c := &Table{
 		limits: t.limits, lastSpace: t.lastSpace, lastToken: t.lastToken, lastOrder: t.lastOrder,
-		converting: t.converting, waiting: t.waiting, now: t.now,
+		converting: t.converting, waiting: t.waiting, ended: t.ended, now: t.now,
 		locks: t.locks.clone(), resources: t.resources.clone(),
-		contentions: t.contentions.clone(), longNames: t.longNames.clone(),
+		contentions: t.contentions.clone(), longNames: t.longNames.clone(), values: t.values.clone(),
 		owners: slices.Clone(t.owners), spaces: slices.Clone(t.spaces),
+	}
+	for i := range c.owners {
+		c.owners[i].ended = slices.Clone(c.owners[i].ended)
 	}
 	for i := range c.spaces {
 		c.spaces[i].members = slices.Clone(c.spaces[i].members)
@@ -82,11 +87,11 @@ func (t *Table) Clone() *Table {
 	return c
 }
 
-// Open makes a session known; its locks hang on it. Opening it twice changes
-// nothing.
-func (t *Table) Open(s Session) {
+// Open makes a session of a node known; its locks hang on it. Opening it twice
+// changes nothing.
+func (t *Table) Open(s Session, node uint32) {
 	if i, ok := t.findOwner(s); !ok {
-		t.owners = slices.Insert(t.owners, i, owner{session: s})
+		t.owners = slices.Insert(t.owners, i, owner{session: s, node: node})
 	}
 }
 
@@ -143,11 +148,23 @@ func (t *Table) findLock(s Session, id ID) uint32 {
 // addLock makes a lock on a resource, in no queue yet.
 func (t *Table) addLock(o *owner, id ID, resource uint32) (uint32, *lockRecord) {
 	slot, l := t.locks.alloc()
+	l.resource = resource
+	t.give(o, id, slot, l)
+	return slot, l
+}
+
+// give makes a lock that belongs to nobody the newest one of a session.
+func (t *Table) give(o *owner, id ID, slot uint32, l *lockRecord) {
 	t.lastOrder++
-	l.session, l.id, l.resource, l.order = o.session, id, resource, t.lastOrder
+	l.session, l.id, l.order = o.session, id, t.lastOrder
 	t.ownLock(o, slot, l)
 	insert(&t.lockIndex, &t.locks, slot)
-	return slot, l
+}
+
+// take makes a lock belong to nobody, for give.
+func (t *Table) take(o *owner, slot uint32) {
+	remove(&t.lockIndex, &t.locks, slot)
+	t.unown(o, slot)
 }
 
 // ownLock appends a lock to its session's list.
@@ -164,6 +181,12 @@ func (t *Table) ownLock(o *owner, slot uint32, l *lockRecord) {
 
 // dropLock forgets a lock that stands in no queue any more.
 func (t *Table) dropLock(o *owner, slot uint32) {
+	t.take(o, slot)
+	t.locks.release(slot)
+}
+
+// unown takes a lock out of its session's list.
+func (t *Table) unown(o *owner, slot uint32) {
 	l := *t.locks.get(slot)
 	if l.before == 0 {
 		o.head = l.after
@@ -176,8 +199,6 @@ func (t *Table) dropLock(o *owner, slot uint32) {
 		t.locks.mut(l.after).before = l.before
 	}
 	o.locks--
-	remove(&t.lockIndex, &t.locks, slot)
-	t.locks.release(slot)
 }
 
 // overLimit reports whether one more would exceed a limit.

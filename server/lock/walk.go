@@ -1,8 +1,9 @@
 package lock
 
 import (
-	"cmp"
 	"slices"
+
+	"lock_gulmd/server/reason"
 )
 
 // Queue is where a lock stands on its resource.
@@ -27,7 +28,8 @@ type LockState struct {
 	// grant spoke of.
 	Blocking uint8
 	Token    uint64
-	// Order is the lock's place in the order of creation of all locks.
+	// Order is the lock's place in the order in which all locks came to their
+	// sessions: were made, became orphans or were adopted.
 	Order uint64
 	// Changed is the log index of the last change that the session must know.
 	Changed uint64
@@ -35,6 +37,12 @@ type LockState struct {
 	Stamp int64
 	// Frozen is true for the lock of an expired node.
 	Frozen bool
+	// Status are the bits of the newest grant, without ValNotValid.
+	Status Status
+	// Denied is why the newest conversion is over, None if it was granted.
+	Denied reason.Reason
+	// Origin is the session that left an orphan.
+	Origin uint32
 }
 
 // ResourceState is one resource with its locks: granted, converting and waiting
@@ -43,14 +51,41 @@ type ResourceState struct {
 	Lockspace uint32
 	Name      []byte
 	Locks     []LockState
+	// Value is the value block, empty if there is none.
+	Value        []byte
+	ValueVersion uint64
+	ValueInvalid bool
+	// Overtaken is how many requests came before earlier ones, because their
+	// flags ask for it, since one of those was granted.
+	Overtaken uint32
+}
+
+// OwnerState is one session, or a node's orphans.
+type OwnerState struct {
+	Session Session
+	Node    uint32
+	Frozen  bool
+	// Ended are waiting requests that were denied and not acknowledged yet.
+	Ended []EndedState
+}
+
+// EndedState is one denied request.
+type EndedState struct {
+	ID      ID
+	Reason  reason.Reason
+	Changed uint64
 }
 
 // SpaceState is one lockspace.
 type SpaceState struct {
-	Number  uint32
-	Name    string
-	Policy  Policy
-	Members []Session
+	Number     uint32
+	Name       string
+	Policy     Policy
+	Members    []Session
+	ValueLen   uint8
+	KeepValues bool
+	// Generation grows with every change of the members.
+	Generation uint64
 }
 
 // Counters only grow and are part of the state.
@@ -66,7 +101,23 @@ func (t *Table) Counters() Counters { return Counters{t.lastToken, t.lastOrder, 
 func (t *Table) Spaces() []SpaceState {
 	states := make([]SpaceState, 0, len(t.spaces))
 	for _, sp := range t.spaces {
-		states = append(states, SpaceState{sp.number, sp.name, sp.policy, slices.Clone(sp.members)})
+		states = append(states, SpaceState{
+			sp.number, sp.name, sp.policy, slices.Clone(sp.members), sp.valueLen, sp.keepValues, sp.generation,
+		})
+	}
+	return states
+}
+
+// Owners returns all sessions and owners of orphans, by number; the caller owns
+// the result.
+func (t *Table) Owners() []OwnerState {
+	states := make([]OwnerState, 0, len(t.owners))
+	for _, o := range t.owners {
+		state := OwnerState{Session: o.session, Node: o.node, Frozen: o.frozen}
+		for _, e := range o.ended {
+			state.Ended = append(state.Ended, EndedState{e.id, e.why, e.changed})
+		}
+		states = append(states, state)
 	}
 	return states
 }
@@ -101,11 +152,15 @@ func (t *Table) Resource(lockspace uint32, name []byte) (ResourceState, bool) {
 
 func (t *Table) resourceState(slot uint32, state *ResourceState) {
 	r := t.resources.get(slot)
-	state.Lockspace, state.Name, state.Locks = r.lockspace, t.name(r), state.Locks[:0]
+	*state = ResourceState{Lockspace: r.lockspace, Name: t.name(r), Locks: state.Locks[:0]}
 	heads := [3]uint32{r.head}
 	if r.contention != 0 {
 		c := t.contentions.get(r.contention)
-		heads[converting], heads[waiting] = c.convertHead, c.waitHead
+		heads[converting], heads[waiting], state.Overtaken = c.convertHead, c.waitHead, c.passed
+	}
+	if r.value != 0 {
+		v := t.values.get(r.value)
+		state.Value, state.ValueVersion, state.ValueInvalid = v.bytes[:v.length], v.version, v.invalid
 	}
 	for _, head := range heads {
 		for l := head; l != 0; l = t.locks.get(l).next {
@@ -119,13 +174,13 @@ func (t *Table) lockState(l *lockRecord) LockState {
 	return LockState{
 		Session: l.session, ID: l.id, Queue: Queue(l.queue), Granted: l.granted, Requested: l.requested,
 		Flags: l.flags, Blocking: uint8(l.blocking), Token: l.token, Order: l.order, Changed: l.changed,
-		Stamp: l.stamp, Frozen: o != nil && o.frozen,
+		Stamp: l.stamp, Frozen: o != nil && o.frozen, Status: l.status, Denied: l.denied, Origin: l.origin,
 	}
 }
 
 // Changed appends to events what a session must be told that has seen
 // everything up to log index `seen`: grants and outstanding blocking callbacks,
-// in order of creation of the locks.
+// in the order of the locks.
 func (t *Table) Changed(s Session, seen uint64, events []Event) []Event {
 	o := t.owner(s)
 	if o == nil {
@@ -137,113 +192,35 @@ func (t *Table) Changed(s Session, seen uint64, events []Event) []Event {
 			continue
 		}
 		if l.queue == granted {
-			events = append(events, Event{s, l.id, EventGranted, l.granted, l.token})
+			events = append(events, t.grantedAgain(l))
 		}
-		if l.blocking != 0 {
-			events = append(events, Event{Session: s, Lock: l.id, Kind: EventBlocking, Mode: l.blocking.highest()})
+		told := modeSet(0)
+		for m := EX; m > NL; m-- {
+			if l.blocking.has(m) && !covered(told, m) {
+				told |= 1 << m
+				events = append(events, Event{Session: s, Lock: l.id, Kind: EventBlocking, Mode: m})
+			}
+		}
+	}
+	for _, e := range o.ended {
+		if e.changed > seen {
+			events = append(events, Event{Session: s, Lock: e.id, Kind: EventDenied, Reason: e.why})
 		}
 	}
 	return events
 }
 
-// Restore rebuilds a table: SetCounters, then Space for all lockspaces and
-// Session for all sessions, then Resource for all resources, then Finish, which
-// also says whether all of that was possible.
-type Restore struct {
-	table  *Table
-	broken bool
-}
-
-// NewRestore begins with an empty table.
-func NewRestore(limits Limits) *Restore { return &Restore{table: New(limits)} }
-
-// SetCounters sets the counters.
-func (r *Restore) SetCounters(c Counters) {
-	r.table.lastToken, r.table.lastOrder, r.table.lastSpace = c.Token, c.Order, c.Lockspace
-}
-
-// Space adds a lockspace.
-func (r *Restore) Space(s SpaceState) {
-	at, taken := r.table.findSpace(s.Number)
-	if taken || s.Number == 0 || len(s.Members) == 0 || !slices.IsSorted(s.Members) {
-		r.broken = true
-		return
+// grantedAgain is the event that tells a session what became of the newest
+// request for a lock that it holds.
+func (t *Table) grantedAgain(l *lockRecord) Event {
+	e := Event{Session: l.session, Lock: l.id, Kind: EventGranted, Mode: l.granted, Status: l.status, Token: l.token}
+	if l.denied != reason.None {
+		e.Kind, e.Status, e.Reason = EventDenied, 0, l.denied
+		return e
 	}
-	sp := space{number: s.Number, name: s.Name, policy: s.Policy, members: slices.Clone(s.Members)}
-	r.table.spaces = slices.Insert(r.table.spaces, at, sp)
-}
-
-// Session adds a session and says whether it is frozen.
-func (r *Restore) Session(s Session, frozen bool) {
-	r.table.Open(s)
-	r.table.owner(s).frozen = frozen
-}
-
-// Resource adds a resource with its locks.
-func (r *Restore) Resource(state *ResourceState) {
-	t := r.table
-	if t.space(state.Lockspace) == nil || len(state.Name) == 0 || len(state.Name) > MaxName || len(state.Locks) == 0 ||
-		t.findResource(state.Lockspace, state.Name) != 0 {
-		r.broken = true
-		return
+	if l.flags&ValBlk != 0 {
+		value, status := t.readValue(l.resource)
+		e.Value, e.Status = value, e.Status|status
 	}
-	resource := t.addResource(state.Lockspace, state.Name)
-	for i := range state.Locks {
-		if i > 0 && state.Locks[i].Queue < state.Locks[i-1].Queue {
-			r.broken = true
-		}
-		r.lock(resource, &state.Locks[i])
-	}
-}
-
-func (r *Restore) lock(resource uint32, state *LockState) {
-	t := r.table
-	o := t.owner(state.Session)
-	if o == nil || !possible(state) || !t.joined(t.resources.get(resource).lockspace, state.Session) ||
-		t.findLock(state.Session, state.ID) != 0 {
-		r.broken = true
-		return
-	}
-	slot, l := t.locks.alloc()
-	*l = lockRecord{
-		id: state.ID, session: state.Session, token: state.Token, order: state.Order, resource: resource,
-		flags: state.Flags, granted: state.Granted, requested: state.Requested, blocking: modeSet(state.Blocking),
-	}
-	insert(&t.lockIndex, &t.locks, slot)
-	t.enqueue(slot, queue(state.Queue))
-	l.changed, l.stamp = state.Changed, state.Stamp
-	if state.Queue != QueueWaiting {
-		t.resources.mut(resource).hold(state.Granted)
-	}
-}
-
-// possible reports whether a lock can be like that, whatever else there is.
-func possible(l *LockState) bool {
-	switch {
-	case l.ID == 0 || l.Granted >= modes || l.Requested >= modes:
-		return false
-	case l.Queue == QueueGranted:
-		return l.Requested == l.Granted
-	case l.Queue == QueueWaiting:
-		return l.Granted == NL
-	default:
-		return l.Queue == QueueConverting
-	}
-}
-
-// Finish returns the table, and false if what was given is not a possible state.
-func (r *Restore) Finish() (*Table, bool) {
-	t := r.table
-	// Sessions list their locks in order of creation, on which the order of
-	// events depends; resources came in any order.
-	slots := make([]uint32, 0, t.locks.used)
-	for slot := uint32(1); slot < t.locks.next; slot++ {
-		slots = append(slots, slot)
-	}
-	slices.SortFunc(slots, func(a, b uint32) int { return cmp.Compare(t.locks.get(a).order, t.locks.get(b).order) })
-	for _, slot := range slots {
-		l := t.locks.mut(slot)
-		t.ownLock(t.owner(l.session), slot, l)
-	}
-	return t, !r.broken && t.Check() == nil
+	return e
 }

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"slices"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -101,7 +101,7 @@ func TestApply_faults(t *testing.T) {
 	}{
 		{"no command", func(*Machine) []byte { return nil }, "log entry 4: "},
 		{"damaged", func(*Machine) []byte { return codec.Encode(1, take(2))[:20] }, "log entry 4: "},
-		{"of a later kind", func(*Machine) []byte { return []byte{0x72, 0x00} }, "upgrade this server"},
+		{"of a later kind", func(*Machine) []byte { return []byte{0xf2, 0x01, 0x00} }, "upgrade this server"},
 		{"another digest", func(m *Machine) []byte { return codec.Encode(1, state.Check{Index: 3, Digest: digest(m) + 1}) }, "has diverged"},
 	} {
 		m := joined(t)
@@ -271,7 +271,7 @@ func TestRestore(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	a, z := done(t, m, 5, take(3)), done(t, other, 5, take(3))
-	if !slices.Equal(a.Replies, z.Replies) || digest(m) != digest(other) {
+	if !reflect.DeepEqual(a.Replies, z.Replies) || digest(m) != digest(other) {
 		t.Errorf("%+v and %+v", a, z)
 	}
 }

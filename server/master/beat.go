@@ -164,15 +164,16 @@ func (b *beats) settle(session uint64, p beat, others []uint64, slack time.Durat
 	acknowledge()
 }
 
-// keep makes the known sessions the given ones: new ones are heard of just now,
-// others are forgotten. It returns those that were silent for longer than limit.
-func (b *beats) keep(sessions []uint64, limit time.Duration) map[uint64]time.Duration {
+// keep makes the known sessions the given ones, by number with the silence that
+// each is allowed: new ones are heard of just now, others are forgotten. It
+// returns those that were silent for longer.
+func (b *beats) keep(allowed map[uint64]time.Duration) map[uint64]time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
-	lives := make(map[uint64]*life, len(sessions))
+	lives := make(map[uint64]*life, len(allowed))
 	late := map[uint64]time.Duration{}
-	for _, s := range sessions {
+	for s, limit := range allowed {
 		l := b.life(s)
 		lives[s] = l
 		if silent := now.Sub(l.last); silent > limit && l.busy == 0 {

@@ -32,7 +32,7 @@ func TestBeats_SilenceIsCounted(t *testing.T) {
 		sleep(testLimit)
 		b.alive(2, 7)
 		sleep(time.Millisecond)
-		late := b.keep([]uint64{1, 2, 3}, testLimit)
+		late := b.keep(allow(1, 2, 3))
 		if len(late) != 1 || late[1] != testLimit+time.Millisecond {
 			t.Errorf("late are %v, want session 1 only", late)
 		}
@@ -46,13 +46,13 @@ func TestBeats_SilenceIsCounted(t *testing.T) {
 // of just now, whatever it did before.
 func TestBeats_WhoIsNewHasAFullPeriod(t *testing.T) {
 	in(t, func(t *testing.T, b *beats, sleep func(time.Duration)) {
-		b.keep([]uint64{1}, testLimit)
+		b.keep(allow(1))
 		sleep(testLimit)
-		if late := b.keep([]uint64{1}, testLimit); len(late) != 0 {
+		if late := b.keep(allow(1)); len(late) != 0 {
 			t.Errorf("late are %v after exactly one period", late)
 		}
 		sleep(time.Millisecond)
-		if late := b.keep([]uint64{1}, testLimit); len(late) != 1 {
+		if late := b.keep(allow(1)); len(late) != 1 {
 			t.Error("session 1 is not late after more than one period")
 		}
 	})
@@ -72,7 +72,7 @@ func TestS6_WhoWasLateItselfJudgesNobody(t *testing.T) {
 			t.Errorf("noticed a gap of %v", gap)
 		}
 		sleep(testLimit)
-		if late := b.keep([]uint64{1}, testLimit); len(late) != 0 || b.condemn(1, testLimit, []uint64{1}) {
+		if late := b.keep(allow(1)); len(late) != 0 || b.condemn(1, testLimit, []uint64{1}) {
 			t.Error("no full period was given after the standstill")
 		}
 		sleep(time.Second)
@@ -121,13 +121,13 @@ func TestS6_WhoWaitsForThisServerIsNotLate(t *testing.T) {
 	in(t, func(t *testing.T, b *beats, sleep func(time.Duration)) {
 		b.enter(1)
 		sleep(2 * testLimit)
-		if late := b.keep([]uint64{1}, testLimit); len(late) != 0 || b.condemn(1, testLimit, []uint64{1}) {
+		if late := b.keep(allow(1)); len(late) != 0 || b.condemn(1, testLimit, []uint64{1}) {
 			t.Error("judged while it waits for this server")
 		}
-		b.keep(nil, testLimit) // not in the state that was looked at
+		b.keep(allow()) // not in the state that was looked at
 		b.leave(1)
 		sleep(testLimit + time.Second)
-		if late := b.keep([]uint64{1}, testLimit); len(late) != 1 {
+		if late := b.keep(allow(1)); len(late) != 1 {
 			t.Error("session is shielded for ever")
 		}
 	})
@@ -160,4 +160,13 @@ func TestS5_SiblingsLiveAndDieTogether(t *testing.T) {
 			t.Error("a sibling that waits for this server is not silent")
 		}
 	})
+}
+
+// allow lets sessions be silent for testLimit.
+func allow(sessions ...uint64) map[uint64]time.Duration {
+	m := map[uint64]time.Duration{}
+	for _, s := range sessions {
+		m[s] = testLimit
+	}
+	return m
 }

@@ -86,20 +86,22 @@ func (t *term) judge(ctx context.Context) error {
 // suspects returns the nodes that are late, each once, by name.
 func (t *term) suspects() []suspect {
 	var (
-		live     []uint64
 		sessions []member.Session
 		nodes    []member.Node
 	)
+	allowed := map[uint64]time.Duration{}
 	t.m.cfg.Machine.View(func(s *state.State) {
 		for _, x := range s.Members().Sessions() {
 			if !x.Frozen {
-				live = append(live, x.Number)
+				// A session keeps to what it was told at login: with a shorter time
+				// its node would be expired before it knows.
+				allowed[x.Number] = max(t.m.cfg.Expiry, time.Duration(x.Expiry)*time.Millisecond)
 				sessions = append(sessions, x)
 			}
 		}
 		nodes = append(nodes, s.Members().Nodes()...)
 	})
-	late := t.beats.keep(live, t.m.cfg.Expiry)
+	late := t.beats.keep(allowed)
 	if len(late) == 0 {
 		return nil
 	}

@@ -12,6 +12,8 @@ type LoginRequest struct {
 	BootID  string
 	LoginID LoginID
 	Process string
+	// Expiry is what the session is told of the expiry time, milliseconds.
+	Expiry int64
 }
 
 // Login starts a session and, for the first one of its life, the node's next
@@ -34,7 +36,7 @@ func (r *Registry) Login(req LoginRequest, index uint64, stamp int64, maxSession
 	}
 	i, known := r.findNode(req.Node)
 	if !known {
-		r.nodes = slices.Insert(r.nodes, i, Node{Name: req.Node})
+		r.nodes = slices.Insert(r.nodes, i, Node{Name: req.Node, Number: uint32(len(r.nodes)) + 1})
 	}
 	n := &r.nodes[i]
 	switch {
@@ -51,7 +53,7 @@ func (r *Registry) Login(req LoginRequest, index uint64, stamp int64, maxSession
 	r.lastSession++
 	s := Session{
 		Number: r.lastSession, Node: n.Name, Incarnation: n.Incarnation,
-		LoginID: req.LoginID, Process: req.Process,
+		LoginID: req.LoginID, Process: req.Process, Expiry: req.Expiry,
 	}
 	r.sessions = append(r.sessions, s)
 	return s, reason.None

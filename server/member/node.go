@@ -38,6 +38,8 @@ const (
 type Node struct {
 	Name  string
 	State State
+	// Number is the node's in the lock table, from 1, in order of first login.
+	Number uint32
 	// Incarnation numbers the node's lives, from 1.
 	Incarnation uint64
 	// BootID is what the node called its present or last life.
@@ -60,6 +62,9 @@ type Session struct {
 	Incarnation uint64
 	LoginID     LoginID
 	Process     string
+	// Expiry is the silence, in milliseconds, after which the session was told
+	// that its node may be expired; it must never become shorter.
+	Expiry int64
 	// Frozen is true once the node expired.
 	Frozen bool
 }

@@ -49,6 +49,10 @@ const (
 	StaleTerm
 	// Alive: the state shows a newer sign of life than the master knew of.
 	Alive
+	// Exists: the lockspace exists already.
+	Exists
+	// TimedOut: the request waited for as long as it wanted to.
+	TimedOut
 )
 
 // names are the reason strings of package gulmerr.
@@ -57,7 +61,7 @@ var names = [...]string{
 	NoLockspace: "NO_LOCKSPACE", InUse: "IN_USE", Policy: "POLICY", Limit: "LIMIT", OutOfOrder: "OUT_OF_ORDER",
 	NodeExpired: "NODE_EXPIRED", NotFenced: "NOT_FENCED", StaleIncarnation: "STALE_INCARNATION", NoSession: "NO_SESSION",
 	UnknownNode: "UNKNOWN_NODE", WrongState: "WRONG_STATE", NotPending: "NOT_PENDING", StaleTerm: "STALE_TERM",
-	Alive: "WRONG_STATE",
+	Alive: "WRONG_STATE", Exists: "EXISTS", TimedOut: "TIMED_OUT",
 }
 
 // Count is the number of reasons, None included.

@@ -177,9 +177,14 @@ func requestsFromWire(in []*gulmv1.Request) []state.Request {
 		if len(name) > lock.MaxName {
 			name = nil // refused by the state as well, without a place in the log for it
 		}
+		value := r.GetValue()
+		if len(value) > lock.MaxValueLen {
+			value = value[:lock.MaxValueLen+1] // likewise
+		}
 		out[i] = state.Request{
 			Seq: r.GetSeq(), Op: small[state.Op](r.GetOp()), Lock: lock.ID(r.GetLock()), Lockspace: r.GetLockspace(), Name: name,
 			Mode: small[lock.Mode](r.GetMode()), Flags: lock.Flags(r.GetFlags()), Policy: small[lock.Policy](r.GetPolicy()),
+			Value: value, ValueLen: small[uint8](int32(min(r.GetValueLen(), 256))),
 		}
 	}
 	return out
@@ -200,6 +205,7 @@ func repliesToWire(in []state.Reply) []*gulmv1.Reply {
 		r, w := &in[i], &values[i]
 		w.Seq, w.Outcome, w.Mode = r.Seq, gulmv1.Outcome(r.Outcome), gulmv1.Mode(r.Mode)
 		w.Token, w.Number, w.Reason = r.Token, r.Number, r.Reason.String()
+		w.Status, w.Value = uint32(r.Status), r.Value
 		out[i] = w
 	}
 	return out
@@ -210,6 +216,7 @@ func eventsToWire(in []lock.Event) []*gulmv1.Event {
 	for i := range in {
 		ev, w := &in[i], &values[i]
 		w.Lock, w.Kind, w.Mode, w.Token = uint64(ev.Lock), gulmv1.EventKind(ev.Kind), gulmv1.Mode(ev.Mode), ev.Token
+		w.Status, w.Value, w.Reason = uint32(ev.Status), ev.Value, ev.Reason.String()
 		out[i] = w
 	}
 	return out

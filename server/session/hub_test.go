@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"reflect"
 	"runtime"
 	"slices"
 	"sync"
@@ -69,7 +70,7 @@ func TestHub_order(t *testing.T) {
 	h := NewHub(0)
 	first := []lock.Event{granted(1, 7)}
 	a, b := h.Attach(1, 4, first), h.Attach(2, 4, nil)
-	if m, err := woken(t, a); err != nil || m.Index != 4 || !slices.Equal(m.Events, first) || len(m.Replies) != 0 {
+	if m, err := woken(t, a); err != nil || m.Index != 4 || !reflect.DeepEqual(m.Events, first) || len(m.Replies) != 0 {
 		t.Errorf("at first %+v, %v", m, err)
 	}
 	if m, err := woken(t, b); err != nil || m.Index != 4 || len(m.Events) != 0 {
@@ -82,11 +83,11 @@ func TestHub_order(t *testing.T) {
 	batchOf(h, 7, replies(1, 4, 4), granted(1, 2), granted(1, 3))
 	m, err := woken(t, a)
 	if err != nil || !slices.Equal(seqs(m), []uint64{1, 2, 3, 4}) || m.Index != 7 ||
-		!slices.Equal(m.Events, []lock.Event{granted(1, 1), granted(1, 2), granted(1, 3)}) {
+		!reflect.DeepEqual(m.Events, []lock.Event{granted(1, 1), granted(1, 2), granted(1, 3)}) {
 		t.Errorf("%+v, %v", m, err)
 	}
 	m, err = woken(t, b)
-	if err != nil || !slices.Equal(seqs(m), []uint64{1}) || m.Index != 5 || !slices.Equal(m.Events, []lock.Event{granted(2, 9)}) {
+	if err != nil || !slices.Equal(seqs(m), []uint64{1}) || m.Index != 5 || !reflect.DeepEqual(m.Events, []lock.Event{granted(2, 9)}) {
 		t.Errorf("%+v, %v", m, err)
 	}
 	batchOf(h, 8, replies(3, 2, 2), granted(4, 1))

@@ -45,6 +45,8 @@ func (s *State) apply(index uint64, stamp int64, c Command) Result {
 			s.left = slices.Insert(s.left, i, c.Server)
 		}
 		return Result{}
+	case Deny:
+		return s.deny(c)
 	case ServerEntered:
 		s.enter(c.Server)
 		return Result{}
@@ -77,7 +79,8 @@ func (s *State) login(c Login, index uint64, stamp int64) Result {
 	if why != reason.None {
 		return Result{Reason: why}
 	}
-	s.locks.Open(lock.Session(session.Number))
+	node, _ := s.members.Node(session.Node)
+	s.locks.Open(lock.Session(session.Number), node.Number)
 	s.openNumbers(session.Number)
 	return Result{Login: session, Node: session.Node}
 }
@@ -87,7 +90,8 @@ func (s *State) logout(c Logout, stamp int64) Result {
 	if why := s.members.Logout(c.Session, stamp); why != reason.None {
 		return Result{Reason: why}
 	}
-	s.end([]uint64{c.Session})
+	s.locks.Close(lock.Session(c.Session))
+	s.closeNumbers(c.Session)
 	return Result{Node: session.Node, Ended: []uint64{c.Session}}
 }
 
@@ -102,6 +106,7 @@ func (s *State) expire(c Expire, stamp int64) Result {
 	for _, session := range frozen {
 		s.locks.Freeze(lock.Session(session))
 	}
+	s.locks.Freeze(s.orphans(c.Node))
 	return Result{Node: c.Node, Ended: frozen}
 }
 
@@ -124,34 +129,55 @@ func (s *State) settleFence(term uint64, l member.Life, as member.FenceState, by
 	if why != reason.None {
 		return Result{Reason: why}
 	}
-	s.end(ended)
-	return Result{Node: l.Node, Ended: ended}
-}
-
-// end releases the locks of sessions that are over.
-func (s *State) end(sessions []uint64) {
-	for _, session := range sessions {
+	for _, session := range ended {
 		s.locks.Release(lock.Session(session))
 		s.closeNumbers(session)
 	}
+	s.locks.Release(s.orphans(l.Node))
+	return Result{Node: l.Node, Ended: ended}
+}
+
+// orphans returns the owner of a node's orphans in the lock table.
+func (s *State) orphans(name string) lock.Session {
+	n, _ := s.members.Node(name)
+	return lock.OrphansOf(n.Number)
+}
+
+// deny ends a waiting request. Its session may be gone and the lock granted
+// meanwhile.
+func (s *State) deny(c Deny) Result {
+	if c.Term != s.term {
+		return Result{Reason: reason.StaleTerm}
+	}
+	if !s.locks.Deny(lock.Session(c.Session), c.Lock, c.Reason) {
+		return Result{Reason: reason.NotHeld}
+	}
+	return Result{}
 }
 
 // sum condenses what a command brought about, for the running digest.
 func (r *Result) sum(index uint64) uint64 {
 	h := index*0x9e3779b97f4a7c15 ^ uint64(r.Reason)<<56 ^ r.Login.Number<<24 ^ uint64(len(r.Ended))<<48
 	step := func(n uint64) { h = (h ^ n) * 0xff51afd7ed558ccd; h ^= h >> 33 }
+	stepBytes := func(b []byte) {
+		for _, c := range b {
+			step(uint64(c))
+		}
+	}
 	for i := range r.Node {
 		step(uint64(r.Node[i]))
 	}
 	for i := range r.Replies {
 		p := &r.Replies[i]
 		step(p.Session<<32 ^ p.Seq)
-		step(p.Token<<24 ^ uint64(p.Number)<<20 ^ uint64(p.Outcome)<<16 ^ uint64(p.Reason)<<8 ^ uint64(p.Mode))
+		step(p.Token<<24 ^ uint64(p.Number)<<20 ^ uint64(p.Outcome)<<16 ^ uint64(p.Reason)<<8 ^ uint64(p.Mode) ^ uint64(p.Status)<<56)
+		stepBytes(p.Value)
 	}
 	for i := range r.Events {
 		e := &r.Events[i]
 		step(uint64(e.Session)<<32 ^ uint64(e.Lock))
-		step(e.Token<<16 ^ uint64(e.Kind)<<8 ^ uint64(e.Mode))
+		step(e.Token<<16 ^ uint64(e.Kind)<<8 ^ uint64(e.Mode) ^ uint64(e.Status)<<56 ^ uint64(e.Reason)<<48)
+		stepBytes(e.Value)
 	}
 	return h
 }

@@ -123,23 +123,29 @@ func chooseGroup(pick source, s *state.State) state.Group {
 func chooseRequest(pick source, seq, applied uint64) state.Request {
 	r := state.Request{
 		Seq: seq, Lock: lock.ID(1 + pick(locksEach)), Lockspace: 1, Name: fmt.Appendf(nil, "r%d", pick(resources)), Mode: lock.Mode(pick(6)),
-		Flags: []lock.Flags{0, 0, 0, lock.NoQueue, lock.NoCallbacks}[pick(5)],
+		Flags: []lock.Flags{
+			0, 0, 0, 0, lock.NoQueue, lock.NoCallbacks, lock.ValBlk, lock.ValBlk | lock.Persistent, lock.AltPR, lock.HeadQue,
+		}[pick(10)],
 	}
 	n := pick(40)
 	switch {
 	case applied == 0, n == 0:
-		r.Op, r.Name = state.OpJoin, []byte("gfs")
+		r.Op, r.Name, r.Flags = state.OpJoin, []byte("gfs"), 0
 	case n < 17:
 		r.Op = state.OpLock
 	case n < 27:
 		r.Op = state.OpConvert
-		r.Flags &= lock.NoQueue
+		r.Flags &^= lock.NoCallbacks
+		r.Value = fmt.Appendf(nil, "value %d", seq)
 	case n < 35:
 		r.Op = state.OpUnlock
+		r.Flags &= lock.ValBlk
+		r.Value = fmt.Appendf(nil, "value %d", seq)
 	case n < 37:
 		r.Op = state.OpCancel
 	case n < 38:
 		r.Op = state.OpLeave
+		r.Flags = lock.Flags(pick(2)) * state.LeaveForce
 	default:
 		r.Op, r.Lockspace = state.Op(pick(9)), uint32(pick(3))
 	}

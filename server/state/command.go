@@ -3,6 +3,7 @@ package state
 import (
 	"lock_gulmd/server/lock"
 	"lock_gulmd/server/member"
+	"lock_gulmd/server/reason"
 )
 
 // Command is one entry of the log: one of the types of this file.
@@ -79,6 +80,15 @@ type Check struct{ Index, Digest uint64 }
 // ServerLeft notes that a lock server logged out cleanly.
 type ServerLeft struct{ Server string }
 
+// Deny ends what a lock waits for: as the victim of a deadlock, or because its
+// time is over. It does nothing if the lock does not wait any more.
+type Deny struct {
+	Term    uint64
+	Session uint64
+	Lock    lock.ID
+	Reason  reason.Reason
+}
+
 // ServerEntered notes that a lock server has started.
 type ServerEntered struct{ Server string }
 
@@ -94,6 +104,7 @@ func (FenceAcknowledged) command() {}
 func (Check) command()             {}
 func (ServerLeft) command()        {}
 func (ServerEntered) command()     {}
+func (Deny) command()              {}
 
 // Op is what a request asks for. The numbers stand in the log.
 type Op uint8
@@ -106,6 +117,7 @@ const (
 	OpCancel
 	OpJoin
 	OpLeave
+	OpPurge
 )
 
 // Request is one request of a session.
@@ -115,11 +127,24 @@ type Request struct {
 	Lock      lock.ID
 	Lockspace uint32
 	// Name is not kept by Apply.
-	Name   []byte
-	Mode   lock.Mode
+	Name []byte
+	Mode lock.Mode
+	// Flags are the lock engine's, or those below for OpJoin and OpLeave.
 	Flags  lock.Flags
 	Policy lock.Policy
+	// Value is written by OpConvert and OpUnlock; not kept by Apply.
+	Value []byte
+	// ValueLen is for OpJoin.
+	ValueLen uint8
 }
+
+// Flags of OpJoin and OpLeave, as in gulm.v1.
+const (
+	JoinExclusive  lock.Flags = 1
+	JoinExisting   lock.Flags = 2
+	JoinKeepValues lock.Flags = 4
+	LeaveForce     lock.Flags = 1
+)
 
 // Limits bound the state; 0 means no limit. They come with BeginTerm, so that
 // every replica decides alike.

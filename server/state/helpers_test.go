@@ -117,10 +117,15 @@ type picture struct {
 func pictureOf(s *state.State) picture {
 	c := s.Clone()
 	p := picture{Image: c.Image(), Locks: c.Locks().Digest()}
+	for i := range p.Image.Spaces {
+		if len(p.Image.Spaces[i].Members) == 0 {
+			p.Image.Spaces[i].Members = nil // orphans only; nil or empty is the same
+		}
+	}
 	c.Locks().Walk(func(r *lock.ResourceState) bool {
-		p.Resources = append(p.Resources, lock.ResourceState{
-			Lockspace: r.Lockspace, Name: bytes.Clone(r.Name), Locks: slices.Clone(r.Locks),
-		})
+		own := *r
+		own.Name, own.Locks, own.Value = bytes.Clone(r.Name), slices.Clone(r.Locks), bytes.Clone(r.Value)
+		p.Resources = append(p.Resources, own)
 		return true
 	})
 	slices.SortFunc(p.Resources, func(a, b lock.ResourceState) int {

@@ -22,6 +22,8 @@ type Image struct {
 	Nodes       []member.Node
 	Sessions    []SessionImage
 	Spaces      []lock.SpaceState
+	// Owners are the sessions and the nodes' orphans as the lock table has them.
+	Owners []lock.OwnerState
 }
 
 // SessionImage is one session with its request numbers.
@@ -37,7 +39,7 @@ func (s *State) Image() Image {
 	img := Image{
 		Index: s.index, Term: s.term, Master: s.master, Limits: s.limits, Left: s.left, Digest: s.digest,
 		Counters: s.locks.Counters(), LastSession: s.members.LastSession(),
-		Nodes: s.members.Nodes(), Spaces: s.locks.Spaces(),
+		Nodes: s.members.Nodes(), Spaces: s.locks.Spaces(), Owners: s.locks.Owners(),
 	}
 	for _, session := range s.members.Sessions() {
 		n := s.findNumbers(session.Number)
@@ -64,10 +66,12 @@ func FromImage(img Image, next func(*lock.ResourceState) bool) (*State, bool) {
 	for _, sp := range img.Spaces {
 		restore.Space(sp)
 	}
-	sound := img.countsSpaces()
+	for _, o := range img.Owners {
+		restore.Owner(o)
+	}
+	sound := img.countsSpaces() && img.ownsAll()
 	sessions := make([]member.Session, 0, len(img.Sessions))
 	for _, si := range img.Sessions {
-		restore.Session(lock.Session(si.Number), si.Frozen)
 		sessions = append(sessions, si.Session)
 		n := numbers{session: si.Number, applied: si.Applied, confirmed: si.Confirmed}
 		for i, k := range si.Kept {
@@ -107,6 +111,35 @@ func (img *Image) countsSpaces() bool {
 		}
 	}
 	return true
+}
+
+// ownsAll reports whether the owners are exactly the sessions, frozen alike, and
+// orphans of known nodes.
+func (img *Image) ownsAll() bool {
+	nodes := map[string]uint32{}
+	frozen := map[lock.Session]bool{}
+	for _, n := range img.Nodes {
+		nodes[n.Name] = n.Number
+		frozen[lock.OrphansOf(n.Number)] = n.State == member.Expired
+	}
+	sessions := 0
+	for _, si := range img.Sessions {
+		frozen[lock.Session(si.Number)] = si.Frozen
+	}
+	for _, o := range img.Owners {
+		want, known := frozen[o.Session]
+		if !known || o.Frozen != want {
+			return false
+		}
+		i := slices.IndexFunc(img.Sessions, func(si SessionImage) bool { return lock.Session(si.Number) == o.Session })
+		if i < 0 {
+			continue
+		}
+		if sessions++; nodes[img.Sessions[i].Node] != o.Node {
+			return false
+		}
+	}
+	return sessions == len(img.Sessions)
 }
 
 // counts reports whether the locks of a resource are within the counters: else

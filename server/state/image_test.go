@@ -54,20 +54,21 @@ func TestImage_impossible(t *testing.T) {
 
 // TestImage_hugeNumbers: sessions are found again whatever their numbers are.
 func TestImage_hugeNumbers(t *testing.T) {
+	const huge = uint64(1)<<63 - 5 // beyond are the nodes' orphans
 	made := newCluster(t, state.Limits{})
 	made.enter("a")
 	made.enter("b")
 	p := pictureOf(made.State)
-	p.Image.LastSession, p.Image.Sessions[1].Number = ^uint64(0), 1<<63+5
-	p.Image.Spaces[0].Members[1] = 1<<63 + 5
+	p.Image.LastSession, p.Image.Sessions[1].Number = huge, huge
+	p.Image.Spaces[0].Members[1], p.Image.Owners[1].Session = lock.Session(huge), lock.Session(huge)
 	for i := range p.Image.Sessions[1].Kept {
-		p.Image.Sessions[1].Kept[i].Session = 1<<63 + 5
+		p.Image.Sessions[1].Kept[i].Session = huge
 	}
 	s, ok := rebuilt(p)
 	if !ok {
 		t.Fatal("refused")
 	}
-	for _, session := range []uint64{1, 1<<63 + 5} {
+	for _, session := range []uint64{1, huge} {
 		if s.Applied(session) != 1 {
 			t.Errorf("session %d applied %d", session, s.Applied(session))
 		}

@@ -184,7 +184,7 @@ func TestLaw_split(t *testing.T) {
 			if want == nil {
 				want, wantEvents, wantLocks = replies, events, locks
 			}
-			if !slices.Equal(replies, want) || !slices.Equal(events, wantEvents) || !reflect.DeepEqual(locks, wantLocks) {
+			if !reflect.DeepEqual(replies, want) || !reflect.DeepEqual(events, wantEvents) || !reflect.DeepEqual(locks, wantLocks) {
 				t.Errorf("seed %d, %d groups in a batch: %s%s%s", seed, size, cmp.Diff(want, replies), cmp.Diff(wantEvents, events), cmp.Diff(wantLocks, locks))
 			}
 		}

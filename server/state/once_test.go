@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 
@@ -23,7 +24,7 @@ func TestOnce_again(t *testing.T) {
 	request := lockOn("r", lock.EX)
 	request.Seq = 2
 	r := c.do(batch(group(a, 0, request)))
-	if want := []state.Reply{{Session: a, Seq: 2, Reply: first}}; !slices.Equal(r.Replies, want) || first.Outcome != lock.Granted {
+	if want := []state.Reply{{Session: a, Seq: 2, Reply: first}}; !reflect.DeepEqual(r.Replies, want) || first.Outcome != lock.Granted {
 		t.Errorf("again: %+v, want %+v", r.Replies, want)
 	}
 	if len(r.Events) != 0 || pictureOf(c.State).Locks != before.Locks || c.Applied(a) != 4 {
@@ -163,7 +164,7 @@ func TestOnce_afterMasterChange(t *testing.T) {
 	c.must(state.BeginTerm{Term: 2, Server: "s2"})
 	request := lockOn("r", lock.EX)
 	request.Seq = 2
-	if r := c.do(batch(group(a, 1, request))); len(r.Replies) != 1 || r.Replies[0].Reply != first {
+	if r := c.do(batch(group(a, 1, request))); len(r.Replies) != 1 || !reflect.DeepEqual(r.Replies[0].Reply, first) {
 		t.Errorf("%+v, want %+v", r.Replies, first)
 	}
 }

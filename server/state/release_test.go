@@ -2,6 +2,7 @@ package state_test
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -117,7 +118,7 @@ func TestRelease_onlyByFence(t *testing.T) {
 				t.Fatalf("%T: %+v", settle, r)
 			}
 			granted.Token = r.Events[0].Token
-			if r.Events[0] != granted || granted.Token == 0 || !slices.Equal(r.Ended, []uint64{dead, dead + 2}) || r.Node != "dead" {
+			if !reflect.DeepEqual(r.Events[0], granted) || granted.Token == 0 || !slices.Equal(r.Ended, []uint64{dead, dead + 2}) || r.Node != "dead" {
 				t.Errorf("%T: %+v", settle, r)
 			}
 			if _, ok := c.Locks().Resource(1, []byte("q")); ok {

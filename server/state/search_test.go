@@ -138,7 +138,7 @@ func releaseAtExpire(s *state.State, index uint64, c state.Command) (*state.Stat
 	released := s.Apply(index, 0, state.FenceProved{Term: expire.Term, Life: expire.Life})
 	r.Events = append(r.Events, released.Events...)
 	v := save(s)
-	v.image.Nodes, v.image.Sessions = expired.image.Nodes, expired.image.Sessions
+	v.image.Nodes, v.image.Sessions, v.image.Owners = expired.image.Nodes, expired.image.Sessions, expired.image.Owners
 	return v.state(), r
 }
 

@@ -128,17 +128,40 @@ func (s *State) request(session lock.Session, req *Request) lock.Reply {
 			ID: req.Lock, Lockspace: req.Lockspace, Name: req.Name, Mode: req.Mode, Flags: req.Flags,
 		})
 	case OpConvert:
-		return s.locks.Convert(session, req.Lock, req.Mode, req.Flags)
+		return s.locks.Convert(session, lock.ConvertRequest{ID: req.Lock, Mode: req.Mode, Flags: req.Flags, Value: req.Value})
 	case OpUnlock:
-		return s.locks.Unlock(session, req.Lock)
+		return s.locks.Unlock(session, lock.UnlockRequest{ID: req.Lock, Flags: req.Flags, Value: req.Value})
 	case OpCancel:
 		return s.locks.Cancel(session, req.Lock)
 	case OpJoin:
-		return s.locks.Join(session, req.Name, req.Policy)
+		return s.join(session, req)
 	case OpLeave:
-		return s.locks.Leave(session, req.Lockspace)
+		if req.Flags&^LeaveForce != 0 {
+			return lock.Reply{Reason: reason.Invalid}
+		}
+		return s.locks.Leave(session, req.Lockspace, req.Flags&LeaveForce != 0)
+	case OpPurge:
+		return s.purge(session, req)
 	}
 	return lock.Reply{Reason: reason.Invalid}
+}
+
+func (s *State) join(session lock.Session, req *Request) lock.Reply {
+	if req.Flags&^(JoinExclusive|JoinExisting|JoinKeepValues) != 0 {
+		return lock.Reply{Reason: reason.Invalid}
+	}
+	return s.locks.Join(session, lock.JoinRequest{
+		Name: req.Name, Policy: req.Policy, ValueLen: req.ValueLen, Exclusive: req.Flags&JoinExclusive != 0,
+		Existing: req.Flags&JoinExisting != 0, KeepValues: req.Flags&JoinKeepValues != 0,
+	})
+}
+
+// purge releases orphans of the session's own node: those that the session with
+// the number in req.Lock left, or all with 0. The reply counts them in Number.
+func (s *State) purge(session lock.Session, req *Request) lock.Reply {
+	from, _ := s.members.Session(uint64(session))
+	node, _ := s.members.Node(from.Node)
+	return lock.Reply{Outcome: lock.Unlocked, Number: uint32(s.locks.Purge(node.Number, lock.Session(req.Lock)))}
 }
 
 func (r *Result) add(session, seq uint64, reply lock.Reply) {

@@ -161,7 +161,7 @@ func TestUnknown(t *testing.T) {
 	if r := c.do(nil); r.Reason != reason.Invalid {
 		t.Errorf("%+v", r)
 	}
-	for _, op := range []state.Op{0, state.OpLeave + 1, 255} {
+	for _, op := range []state.Op{0, state.OpPurge + 1, 255} {
 		if got := c.ask(a, state.Request{Op: op}); got.Reason != reason.Invalid {
 			t.Errorf("operation %d: %+v", op, got)
 		}

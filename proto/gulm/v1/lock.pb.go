@@ -34,6 +34,8 @@ const (
 	Op_OP_CANCEL      Op = 4
 	Op_OP_JOIN        Op = 5
 	Op_OP_LEAVE       Op = 6
+	// Release the orphans that session `lock` left to this node, or all with 0.
+	Op_OP_PURGE Op = 7
 )
 
 // Enum value maps for Op.
@@ -46,6 +48,7 @@ var (
 		4: "OP_CANCEL",
 		5: "OP_JOIN",
 		6: "OP_LEAVE",
+		7: "OP_PURGE",
 	}
 	Op_value = map[string]int32{
 		"OP_UNSPECIFIED": 0,
@@ -55,6 +58,7 @@ var (
 		"OP_CANCEL":      4,
 		"OP_JOIN":        5,
 		"OP_LEAVE":       6,
+		"OP_PURGE":       7,
 	}
 )
 
@@ -161,6 +165,10 @@ const (
 	// Somebody waits for this lock to give way to `mode`. A hint, repeated after
 	// a resume.
 	EventKind_EVENT_KIND_BLOCKING EventKind = 2
+	// The queued request is over, for `reason`. A lock that waited is gone but for
+	// an UNLOCK, by which the session says that it knows; one that converted is
+	// held in `mode`.
+	EventKind_EVENT_KIND_DENIED EventKind = 3
 )
 
 // Enum value maps for EventKind.
@@ -169,11 +177,13 @@ var (
 		0: "EVENT_KIND_UNSPECIFIED",
 		1: "EVENT_KIND_GRANTED",
 		2: "EVENT_KIND_BLOCKING",
+		3: "EVENT_KIND_DENIED",
 	}
 	EventKind_value = map[string]int32{
 		"EVENT_KIND_UNSPECIFIED": 0,
 		"EVENT_KIND_GRANTED":     1,
 		"EVENT_KIND_BLOCKING":    2,
+		"EVENT_KIND_DENIED":      3,
 	}
 )
 
@@ -361,10 +371,15 @@ type Request struct {
 	Name []byte `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
 	// LOCK and CONVERT: the wanted mode.
 	Mode Mode `protobuf:"varint,6,opt,name=mode,proto3,enum=gulm.v1.Mode" json:"mode,omitempty"`
-	// Bits of Flag.
+	// Bits of Flag; of JoinFlag and LeaveFlag for these.
 	Flags uint32 `protobuf:"varint,7,opt,name=flags,proto3" json:"flags,omitempty"`
 	// JOIN only.
-	Policy        Policy `protobuf:"varint,8,opt,name=policy,proto3,enum=gulm.v1.Policy" json:"policy,omitempty"`
+	Policy Policy `protobuf:"varint,8,opt,name=policy,proto3,enum=gulm.v1.Policy" json:"policy,omitempty"`
+	// CONVERT and UNLOCK with FLAG_VALBLK: what to write if the value block is to
+	// be written; shorter values are padded with zeros.
+	Value []byte `protobuf:"bytes,9,opt,name=value,proto3" json:"value,omitempty"`
+	// JOIN only: length of value blocks, 1 to 255; 0 for the lockspace's, or 32.
+	ValueLen      uint32 `protobuf:"varint,10,opt,name=value_len,json=valueLen,proto3" json:"value_len,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -455,6 +470,20 @@ func (x *Request) GetPolicy() Policy {
 	return Policy_POLICY_FENCE
 }
 
+func (x *Request) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *Request) GetValueLen() uint32 {
+	if x != nil {
+		return x.ValueLen
+	}
+	return 0
+}
+
 type Reply struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Seq     uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
@@ -463,7 +492,11 @@ type Reply struct {
 	Token   uint64                 `protobuf:"varint,4,opt,name=token,proto3" json:"token,omitempty"`
 	Number  uint32                 `protobuf:"varint,5,opt,name=number,proto3" json:"number,omitempty"`
 	// REFUSED only: one of package gulmerr's reasons.
-	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// GRANTED only: bits of Status.
+	Status uint32 `protobuf:"varint,7,opt,name=status,proto3" json:"status,omitempty"`
+	// GRANTED only: the value block, if it was read.
+	Value         []byte `protobuf:"bytes,8,opt,name=value,proto3" json:"value,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -540,12 +573,31 @@ func (x *Reply) GetReason() string {
 	return ""
 }
 
+func (x *Reply) GetStatus() uint32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *Reply) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
 type Event struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Lock          uint64                 `protobuf:"varint,1,opt,name=lock,proto3" json:"lock,omitempty"`
-	Kind          EventKind              `protobuf:"varint,2,opt,name=kind,proto3,enum=gulm.v1.EventKind" json:"kind,omitempty"`
-	Mode          Mode                   `protobuf:"varint,3,opt,name=mode,proto3,enum=gulm.v1.Mode" json:"mode,omitempty"`
-	Token         uint64                 `protobuf:"varint,4,opt,name=token,proto3" json:"token,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Lock  uint64                 `protobuf:"varint,1,opt,name=lock,proto3" json:"lock,omitempty"`
+	Kind  EventKind              `protobuf:"varint,2,opt,name=kind,proto3,enum=gulm.v1.EventKind" json:"kind,omitempty"`
+	Mode  Mode                   `protobuf:"varint,3,opt,name=mode,proto3,enum=gulm.v1.Mode" json:"mode,omitempty"`
+	Token uint64                 `protobuf:"varint,4,opt,name=token,proto3" json:"token,omitempty"`
+	// GRANTED only: bits of Status, and the value block if it was read.
+	Status uint32 `protobuf:"varint,5,opt,name=status,proto3" json:"status,omitempty"`
+	Value  []byte `protobuf:"bytes,6,opt,name=value,proto3" json:"value,omitempty"`
+	// DENIED only: one of package gulmerr's reasons.
+	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -606,6 +658,27 @@ func (x *Event) GetToken() uint64 {
 		return x.Token
 	}
 	return 0
+}
+
+func (x *Event) GetStatus() uint32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *Event) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *Event) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 // SessionReply: replies are to be handled before events.
@@ -760,7 +833,7 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\blogin_id\x18\x02 \x01(\fR\aloginId\x12\x1d\n" +
 	"\n" +
 	"seen_index\x18\x03 \x01(\x04R\tseenIndex\x12\x1c\n" +
-	"\tconfirmed\x18\x04 \x01(\x04R\tconfirmed\"\xe0\x01\n" +
+	"\tconfirmed\x18\x04 \x01(\x04R\tconfirmed\"\x93\x02\n" +
 	"\aRequest\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1b\n" +
 	"\x02op\x18\x02 \x01(\x0e2\v.gulm.v1.OpR\x02op\x12\x12\n" +
@@ -769,19 +842,27 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\x04name\x18\x05 \x01(\fR\x04name\x12!\n" +
 	"\x04mode\x18\x06 \x01(\x0e2\r.gulm.v1.ModeR\x04mode\x12\x14\n" +
 	"\x05flags\x18\a \x01(\rR\x05flags\x12'\n" +
-	"\x06policy\x18\b \x01(\x0e2\x0f.gulm.v1.PolicyR\x06policy\"\xae\x01\n" +
+	"\x06policy\x18\b \x01(\x0e2\x0f.gulm.v1.PolicyR\x06policy\x12\x14\n" +
+	"\x05value\x18\t \x01(\fR\x05value\x12\x1b\n" +
+	"\tvalue_len\x18\n" +
+	" \x01(\rR\bvalueLen\"\xdc\x01\n" +
 	"\x05Reply\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12*\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x10.gulm.v1.OutcomeR\aoutcome\x12!\n" +
 	"\x04mode\x18\x03 \x01(\x0e2\r.gulm.v1.ModeR\x04mode\x12\x14\n" +
 	"\x05token\x18\x04 \x01(\x04R\x05token\x12\x16\n" +
 	"\x06number\x18\x05 \x01(\rR\x06number\x12\x16\n" +
-	"\x06reason\x18\x06 \x01(\tR\x06reason\"|\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06status\x18\a \x01(\rR\x06status\x12\x14\n" +
+	"\x05value\x18\b \x01(\fR\x05value\"\xc2\x01\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04lock\x18\x01 \x01(\x04R\x04lock\x12&\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x12.gulm.v1.EventKindR\x04kind\x12!\n" +
 	"\x04mode\x18\x03 \x01(\x0e2\r.gulm.v1.ModeR\x04mode\x12\x14\n" +
-	"\x05token\x18\x04 \x01(\x04R\x05token\"\xb9\x01\n" +
+	"\x05token\x18\x04 \x01(\x04R\x05token\x12\x16\n" +
+	"\x06status\x18\x05 \x01(\rR\x06status\x12\x14\n" +
+	"\x05value\x18\x06 \x01(\fR\x05value\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\"\xb9\x01\n" +
 	"\fSessionReply\x12(\n" +
 	"\areplies\x18\x01 \x03(\v2\x0e.gulm.v1.ReplyR\areplies\x12&\n" +
 	"\x06events\x18\x02 \x03(\v2\x0e.gulm.v1.EventR\x06events\x12\x14\n" +
@@ -790,7 +871,7 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\battached\x18\x05 \x01(\v2\x11.gulm.v1.AttachedR\battached\"8\n" +
 	"\bAttached\x12\x18\n" +
 	"\aapplied\x18\x01 \x01(\x04R\aapplied\x12\x12\n" +
-	"\x04term\x18\x02 \x01(\x04R\x04term*n\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term*|\n" +
 	"\x02Op\x12\x12\n" +
 	"\x0eOP_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aOP_LOCK\x10\x01\x12\x0e\n" +
@@ -799,7 +880,8 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\tOP_UNLOCK\x10\x03\x12\r\n" +
 	"\tOP_CANCEL\x10\x04\x12\v\n" +
 	"\aOP_JOIN\x10\x05\x12\f\n" +
-	"\bOP_LEAVE\x10\x06*\x9a\x01\n" +
+	"\bOP_LEAVE\x10\x06\x12\f\n" +
+	"\bOP_PURGE\x10\a*\x9a\x01\n" +
 	"\aOutcome\x12\x13\n" +
 	"\x0fOUTCOME_REFUSED\x10\x00\x12\x13\n" +
 	"\x0fOUTCOME_GRANTED\x10\x01\x12\x12\n" +
@@ -807,11 +889,12 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\x10OUTCOME_UNLOCKED\x10\x03\x12\x15\n" +
 	"\x11OUTCOME_CANCELLED\x10\x04\x12\x12\n" +
 	"\x0eOUTCOME_JOINED\x10\x05\x12\x10\n" +
-	"\fOUTCOME_LEFT\x10\x06*X\n" +
+	"\fOUTCOME_LEFT\x10\x06*o\n" +
 	"\tEventKind\x12\x1a\n" +
 	"\x16EVENT_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12EVENT_KIND_GRANTED\x10\x01\x12\x17\n" +
-	"\x13EVENT_KIND_BLOCKING\x10\x022L\n" +
+	"\x13EVENT_KIND_BLOCKING\x10\x02\x12\x15\n" +
+	"\x11EVENT_KIND_DENIED\x10\x032L\n" +
 	"\vLockService\x12=\n" +
 	"\aSession\x12\x17.gulm.v1.SessionRequest\x1a\x15.gulm.v1.SessionReply(\x010\x01B!Z\x1flock_gulmd/proto/gulm/v1;gulmv1b\x06proto3"
 

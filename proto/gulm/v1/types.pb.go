@@ -96,8 +96,34 @@ const (
 	Flag_FLAG_NONE Flag = 0
 	// Fail with TRY_FAILED instead of queueing (GULM: Try).
 	Flag_FLAG_NOQUEUE Flag = 1
+	// The value block takes part: it is read or written as the DLM does.
+	Flag_FLAG_VALBLK Flag = 8
+	// Queue a conversion behind those that are queued already.
+	Flag_FLAG_QUECVT Flag = 16
+	// Mark the value block as not valid instead of writing it.
+	Flag_FLAG_IVVALBLK Flag = 32
+	// Let go of the held mode instead of refusing a conversion that would
+	// deadlock (status DEMOTED).
+	Flag_FLAG_CONVDEADLK Flag = 64
+	// Leave the lock to the node as an orphan when the session ends.
+	Flag_FLAG_PERSISTENT Flag = 128
+	// Never be the victim of a deadlock.
+	Flag_FLAG_NODLCKWT Flag = 256
+	// Grant a new NL lock whoever waits.
+	Flag_FLAG_EXPEDITE Flag = 1024
 	// With NOQUEUE: still send blocking callbacks (GULM: Do_CB).
 	Flag_FLAG_NOQUEUEBAST Flag = 2048
+	// Queue at the head.
+	Flag_FLAG_HEADQUE Flag = 4096
+	// Ignore the order of the queues.
+	Flag_FLAG_NOORDER Flag = 8192
+	// Take over an orphan of exactly this name and mode.
+	Flag_FLAG_ORPHAN Flag = 16384
+	// Take PR or CW if the wanted mode cannot be had (status ALTMODE).
+	Flag_FLAG_ALTPR Flag = 32768
+	Flag_FLAG_ALTCW Flag = 65536
+	// Unlock whatever the lock waits for; every unlock does.
+	Flag_FLAG_FORCEUNLOCK Flag = 131072
 	// Never send this lock a blocking callback (GULM: NoCallBacks).
 	Flag_FLAG_NOCALLBACKS Flag = 16777216
 )
@@ -107,13 +133,39 @@ var (
 	Flag_name = map[int32]string{
 		0:        "FLAG_NONE",
 		1:        "FLAG_NOQUEUE",
+		8:        "FLAG_VALBLK",
+		16:       "FLAG_QUECVT",
+		32:       "FLAG_IVVALBLK",
+		64:       "FLAG_CONVDEADLK",
+		128:      "FLAG_PERSISTENT",
+		256:      "FLAG_NODLCKWT",
+		1024:     "FLAG_EXPEDITE",
 		2048:     "FLAG_NOQUEUEBAST",
+		4096:     "FLAG_HEADQUE",
+		8192:     "FLAG_NOORDER",
+		16384:    "FLAG_ORPHAN",
+		32768:    "FLAG_ALTPR",
+		65536:    "FLAG_ALTCW",
+		131072:   "FLAG_FORCEUNLOCK",
 		16777216: "FLAG_NOCALLBACKS",
 	}
 	Flag_value = map[string]int32{
 		"FLAG_NONE":        0,
 		"FLAG_NOQUEUE":     1,
+		"FLAG_VALBLK":      8,
+		"FLAG_QUECVT":      16,
+		"FLAG_IVVALBLK":    32,
+		"FLAG_CONVDEADLK":  64,
+		"FLAG_PERSISTENT":  128,
+		"FLAG_NODLCKWT":    256,
+		"FLAG_EXPEDITE":    1024,
 		"FLAG_NOQUEUEBAST": 2048,
+		"FLAG_HEADQUE":     4096,
+		"FLAG_NOORDER":     8192,
+		"FLAG_ORPHAN":      16384,
+		"FLAG_ALTPR":       32768,
+		"FLAG_ALTCW":       65536,
+		"FLAG_FORCEUNLOCK": 131072,
 		"FLAG_NOCALLBACKS": 16777216,
 	}
 )
@@ -143,6 +195,166 @@ func (x Flag) Number() protoreflect.EnumNumber {
 // Deprecated: Use Flag.Descriptor instead.
 func (Flag) EnumDescriptor() ([]byte, []int) {
 	return file_gulm_v1_types_proto_rawDescGZIP(), []int{1}
+}
+
+// JoinFlag modifies JOIN.
+type JoinFlag int32
+
+const (
+	JoinFlag_JOIN_FLAG_NONE JoinFlag = 0
+	// Refuse a lockspace that exists (EXISTS), or one that does not
+	// (NO_LOCKSPACE).
+	JoinFlag_JOIN_FLAG_EXCLUSIVE JoinFlag = 1
+	JoinFlag_JOIN_FLAG_EXISTING  JoinFlag = 2
+	// Keep value blocks although nobody has a lock there.
+	JoinFlag_JOIN_FLAG_KEEP_VALUES JoinFlag = 4
+)
+
+// Enum value maps for JoinFlag.
+var (
+	JoinFlag_name = map[int32]string{
+		0: "JOIN_FLAG_NONE",
+		1: "JOIN_FLAG_EXCLUSIVE",
+		2: "JOIN_FLAG_EXISTING",
+		4: "JOIN_FLAG_KEEP_VALUES",
+	}
+	JoinFlag_value = map[string]int32{
+		"JOIN_FLAG_NONE":        0,
+		"JOIN_FLAG_EXCLUSIVE":   1,
+		"JOIN_FLAG_EXISTING":    2,
+		"JOIN_FLAG_KEEP_VALUES": 4,
+	}
+)
+
+func (x JoinFlag) Enum() *JoinFlag {
+	p := new(JoinFlag)
+	*p = x
+	return p
+}
+
+func (x JoinFlag) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (JoinFlag) Descriptor() protoreflect.EnumDescriptor {
+	return file_gulm_v1_types_proto_enumTypes[2].Descriptor()
+}
+
+func (JoinFlag) Type() protoreflect.EnumType {
+	return &file_gulm_v1_types_proto_enumTypes[2]
+}
+
+func (x JoinFlag) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use JoinFlag.Descriptor instead.
+func (JoinFlag) EnumDescriptor() ([]byte, []int) {
+	return file_gulm_v1_types_proto_rawDescGZIP(), []int{2}
+}
+
+// LeaveFlag modifies LEAVE.
+type LeaveFlag int32
+
+const (
+	LeaveFlag_LEAVE_FLAG_NONE LeaveFlag = 0
+	// Release the session's locks there instead of refusing with IN_USE.
+	LeaveFlag_LEAVE_FLAG_FORCE LeaveFlag = 1
+)
+
+// Enum value maps for LeaveFlag.
+var (
+	LeaveFlag_name = map[int32]string{
+		0: "LEAVE_FLAG_NONE",
+		1: "LEAVE_FLAG_FORCE",
+	}
+	LeaveFlag_value = map[string]int32{
+		"LEAVE_FLAG_NONE":  0,
+		"LEAVE_FLAG_FORCE": 1,
+	}
+)
+
+func (x LeaveFlag) Enum() *LeaveFlag {
+	p := new(LeaveFlag)
+	*p = x
+	return p
+}
+
+func (x LeaveFlag) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LeaveFlag) Descriptor() protoreflect.EnumDescriptor {
+	return file_gulm_v1_types_proto_enumTypes[3].Descriptor()
+}
+
+func (LeaveFlag) Type() protoreflect.EnumType {
+	return &file_gulm_v1_types_proto_enumTypes[3]
+}
+
+func (x LeaveFlag) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LeaveFlag.Descriptor instead.
+func (LeaveFlag) EnumDescriptor() ([]byte, []int) {
+	return file_gulm_v1_types_proto_rawDescGZIP(), []int{3}
+}
+
+// Status says more about a grant. The bits are the DLM's.
+type Status int32
+
+const (
+	Status_STATUS_NONE Status = 0
+	// The lock let go of its mode while it waited.
+	Status_STATUS_DEMOTED Status = 1
+	// Whoever had to write the value block did not.
+	Status_STATUS_VALNOTVALID Status = 2
+	// The mode is not the one asked for.
+	Status_STATUS_ALTMODE Status = 4
+)
+
+// Enum value maps for Status.
+var (
+	Status_name = map[int32]string{
+		0: "STATUS_NONE",
+		1: "STATUS_DEMOTED",
+		2: "STATUS_VALNOTVALID",
+		4: "STATUS_ALTMODE",
+	}
+	Status_value = map[string]int32{
+		"STATUS_NONE":        0,
+		"STATUS_DEMOTED":     1,
+		"STATUS_VALNOTVALID": 2,
+		"STATUS_ALTMODE":     4,
+	}
+)
+
+func (x Status) Enum() *Status {
+	p := new(Status)
+	*p = x
+	return p
+}
+
+func (x Status) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Status) Descriptor() protoreflect.EnumDescriptor {
+	return file_gulm_v1_types_proto_enumTypes[4].Descriptor()
+}
+
+func (Status) Type() protoreflect.EnumType {
+	return &file_gulm_v1_types_proto_enumTypes[4]
+}
+
+func (x Status) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Status.Descriptor instead.
+func (Status) EnumDescriptor() ([]byte, []int) {
+	return file_gulm_v1_types_proto_rawDescGZIP(), []int{4}
 }
 
 // NodeState is what the cluster holds a node to be.
@@ -184,11 +396,11 @@ func (x NodeState) String() string {
 }
 
 func (NodeState) Descriptor() protoreflect.EnumDescriptor {
-	return file_gulm_v1_types_proto_enumTypes[2].Descriptor()
+	return file_gulm_v1_types_proto_enumTypes[5].Descriptor()
 }
 
 func (NodeState) Type() protoreflect.EnumType {
-	return &file_gulm_v1_types_proto_enumTypes[2]
+	return &file_gulm_v1_types_proto_enumTypes[5]
 }
 
 func (x NodeState) Number() protoreflect.EnumNumber {
@@ -197,7 +409,7 @@ func (x NodeState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NodeState.Descriptor instead.
 func (NodeState) EnumDescriptor() ([]byte, []int) {
-	return file_gulm_v1_types_proto_rawDescGZIP(), []int{2}
+	return file_gulm_v1_types_proto_rawDescGZIP(), []int{5}
 }
 
 // ServerRole is what a lock server is at the moment.
@@ -241,11 +453,11 @@ func (x ServerRole) String() string {
 }
 
 func (ServerRole) Descriptor() protoreflect.EnumDescriptor {
-	return file_gulm_v1_types_proto_enumTypes[3].Descriptor()
+	return file_gulm_v1_types_proto_enumTypes[6].Descriptor()
 }
 
 func (ServerRole) Type() protoreflect.EnumType {
-	return &file_gulm_v1_types_proto_enumTypes[3]
+	return &file_gulm_v1_types_proto_enumTypes[6]
 }
 
 func (x ServerRole) Number() protoreflect.EnumNumber {
@@ -254,7 +466,7 @@ func (x ServerRole) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ServerRole.Descriptor instead.
 func (ServerRole) EnumDescriptor() ([]byte, []int) {
-	return file_gulm_v1_types_proto_rawDescGZIP(), []int{3}
+	return file_gulm_v1_types_proto_rawDescGZIP(), []int{6}
 }
 
 // Policy is what must happen before the locks of a failed node are released.
@@ -286,11 +498,11 @@ func (x Policy) String() string {
 }
 
 func (Policy) Descriptor() protoreflect.EnumDescriptor {
-	return file_gulm_v1_types_proto_enumTypes[4].Descriptor()
+	return file_gulm_v1_types_proto_enumTypes[7].Descriptor()
 }
 
 func (Policy) Type() protoreflect.EnumType {
-	return &file_gulm_v1_types_proto_enumTypes[4]
+	return &file_gulm_v1_types_proto_enumTypes[7]
 }
 
 func (x Policy) Number() protoreflect.EnumNumber {
@@ -299,7 +511,7 @@ func (x Policy) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Policy.Descriptor instead.
 func (Policy) EnumDescriptor() ([]byte, []int) {
-	return file_gulm_v1_types_proto_rawDescGZIP(), []int{4}
+	return file_gulm_v1_types_proto_rawDescGZIP(), []int{7}
 }
 
 // Error is a refusal. `reason` is one of the append-only strings of package
@@ -439,12 +651,40 @@ const file_gulm_v1_types_proto_rawDesc = "" +
 	"\aMODE_CW\x10\x02\x12\v\n" +
 	"\aMODE_PR\x10\x03\x12\v\n" +
 	"\aMODE_PW\x10\x04\x12\v\n" +
-	"\aMODE_EX\x10\x05*W\n" +
+	"\aMODE_EX\x10\x05*\xd4\x02\n" +
 	"\x04Flag\x12\r\n" +
 	"\tFLAG_NONE\x10\x00\x12\x10\n" +
-	"\fFLAG_NOQUEUE\x10\x01\x12\x15\n" +
-	"\x10FLAG_NOQUEUEBAST\x10\x80\x10\x12\x17\n" +
-	"\x10FLAG_NOCALLBACKS\x10\x80\x80\x80\b*o\n" +
+	"\fFLAG_NOQUEUE\x10\x01\x12\x0f\n" +
+	"\vFLAG_VALBLK\x10\b\x12\x0f\n" +
+	"\vFLAG_QUECVT\x10\x10\x12\x11\n" +
+	"\rFLAG_IVVALBLK\x10 \x12\x13\n" +
+	"\x0fFLAG_CONVDEADLK\x10@\x12\x14\n" +
+	"\x0fFLAG_PERSISTENT\x10\x80\x01\x12\x12\n" +
+	"\rFLAG_NODLCKWT\x10\x80\x02\x12\x12\n" +
+	"\rFLAG_EXPEDITE\x10\x80\b\x12\x15\n" +
+	"\x10FLAG_NOQUEUEBAST\x10\x80\x10\x12\x11\n" +
+	"\fFLAG_HEADQUE\x10\x80 \x12\x11\n" +
+	"\fFLAG_NOORDER\x10\x80@\x12\x11\n" +
+	"\vFLAG_ORPHAN\x10\x80\x80\x01\x12\x10\n" +
+	"\n" +
+	"FLAG_ALTPR\x10\x80\x80\x02\x12\x10\n" +
+	"\n" +
+	"FLAG_ALTCW\x10\x80\x80\x04\x12\x16\n" +
+	"\x10FLAG_FORCEUNLOCK\x10\x80\x80\b\x12\x17\n" +
+	"\x10FLAG_NOCALLBACKS\x10\x80\x80\x80\b*j\n" +
+	"\bJoinFlag\x12\x12\n" +
+	"\x0eJOIN_FLAG_NONE\x10\x00\x12\x17\n" +
+	"\x13JOIN_FLAG_EXCLUSIVE\x10\x01\x12\x16\n" +
+	"\x12JOIN_FLAG_EXISTING\x10\x02\x12\x19\n" +
+	"\x15JOIN_FLAG_KEEP_VALUES\x10\x04*6\n" +
+	"\tLeaveFlag\x12\x13\n" +
+	"\x0fLEAVE_FLAG_NONE\x10\x00\x12\x14\n" +
+	"\x10LEAVE_FLAG_FORCE\x10\x01*Y\n" +
+	"\x06Status\x12\x0f\n" +
+	"\vSTATUS_NONE\x10\x00\x12\x12\n" +
+	"\x0eSTATUS_DEMOTED\x10\x01\x12\x16\n" +
+	"\x12STATUS_VALNOTVALID\x10\x02\x12\x12\n" +
+	"\x0eSTATUS_ALTMODE\x10\x04*o\n" +
 	"\tNodeState\x12\x19\n" +
 	"\x15NODE_STATE_LOGGED_OUT\x10\x00\x12\x18\n" +
 	"\x14NODE_STATE_LOGGED_IN\x10\x01\x12\x16\n" +
@@ -471,25 +711,28 @@ func file_gulm_v1_types_proto_rawDescGZIP() []byte {
 	return file_gulm_v1_types_proto_rawDescData
 }
 
-var file_gulm_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_gulm_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
 var file_gulm_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_gulm_v1_types_proto_goTypes = []any{
 	(Mode)(0),             // 0: gulm.v1.Mode
 	(Flag)(0),             // 1: gulm.v1.Flag
-	(NodeState)(0),        // 2: gulm.v1.NodeState
-	(ServerRole)(0),       // 3: gulm.v1.ServerRole
-	(Policy)(0),           // 4: gulm.v1.Policy
-	(*Error)(nil),         // 5: gulm.v1.Error
-	(*ServerAddress)(nil), // 6: gulm.v1.ServerAddress
-	nil,                   // 7: gulm.v1.Error.MetadataEntry
+	(JoinFlag)(0),         // 2: gulm.v1.JoinFlag
+	(LeaveFlag)(0),        // 3: gulm.v1.LeaveFlag
+	(Status)(0),           // 4: gulm.v1.Status
+	(NodeState)(0),        // 5: gulm.v1.NodeState
+	(ServerRole)(0),       // 6: gulm.v1.ServerRole
+	(Policy)(0),           // 7: gulm.v1.Policy
+	(*Error)(nil),         // 8: gulm.v1.Error
+	(*ServerAddress)(nil), // 9: gulm.v1.ServerAddress
+	nil,                   // 10: gulm.v1.Error.MetadataEntry
 }
 var file_gulm_v1_types_proto_depIdxs = []int32{
-	7, // 0: gulm.v1.Error.metadata:type_name -> gulm.v1.Error.MetadataEntry
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	10, // 0: gulm.v1.Error.metadata:type_name -> gulm.v1.Error.MetadataEntry
+	1,  // [1:1] is the sub-list for method output_type
+	1,  // [1:1] is the sub-list for method input_type
+	1,  // [1:1] is the sub-list for extension type_name
+	1,  // [1:1] is the sub-list for extension extendee
+	0,  // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_gulm_v1_types_proto_init() }
@@ -502,7 +745,7 @@ func file_gulm_v1_types_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gulm_v1_types_proto_rawDesc), len(file_gulm_v1_types_proto_rawDesc)),
-			NumEnums:      5,
+			NumEnums:      8,
 			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -43,6 +43,7 @@ type Command struct {
 	//	*Command_Check
 	//	*Command_ServerLeft
 	//	*Command_ServerEntered
+	//	*Command_Deny
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -200,6 +201,15 @@ func (x *Command) GetServerEntered() *ServerEntered {
 	return nil
 }
 
+func (x *Command) GetDeny() *Deny {
+	if x != nil {
+		if x, ok := x.Body.(*Command_Deny); ok {
+			return x.Deny
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -252,6 +262,10 @@ type Command_ServerEntered struct {
 	ServerEntered *ServerEntered `protobuf:"bytes,13,opt,name=server_entered,json=serverEntered,proto3,oneof"`
 }
 
+type Command_Deny struct {
+	Deny *Deny `protobuf:"bytes,14,opt,name=deny,proto3,oneof"`
+}
+
 func (*Command_BeginTerm) isCommand_Body() {}
 
 func (*Command_Batch) isCommand_Body() {}
@@ -275,6 +289,8 @@ func (*Command_Check) isCommand_Body() {}
 func (*Command_ServerLeft) isCommand_Body() {}
 
 func (*Command_ServerEntered) isCommand_Body() {}
+
+func (*Command_Deny) isCommand_Body() {}
 
 type BeginTerm struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -527,6 +543,8 @@ type Request struct {
 	Mode          uint32                 `protobuf:"varint,6,opt,name=mode,proto3" json:"mode,omitempty"`
 	Flags         uint32                 `protobuf:"varint,7,opt,name=flags,proto3" json:"flags,omitempty"`
 	Policy        uint32                 `protobuf:"varint,8,opt,name=policy,proto3" json:"policy,omitempty"`
+	Value         []byte                 `protobuf:"bytes,9,opt,name=value,proto3" json:"value,omitempty"`
+	ValueLen      uint32                 `protobuf:"varint,10,opt,name=value_len,json=valueLen,proto3" json:"value_len,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -617,12 +635,28 @@ func (x *Request) GetPolicy() uint32 {
 	return 0
 }
 
+func (x *Request) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *Request) GetValueLen() uint32 {
+	if x != nil {
+		return x.ValueLen
+	}
+	return 0
+}
+
 type Login struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	BootId        string                 `protobuf:"bytes,2,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
-	LoginId       []byte                 `protobuf:"bytes,3,opt,name=login_id,json=loginId,proto3" json:"login_id,omitempty"`
-	Process       string                 `protobuf:"bytes,4,opt,name=process,proto3" json:"process,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Node    string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	BootId  string                 `protobuf:"bytes,2,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	LoginId []byte                 `protobuf:"bytes,3,opt,name=login_id,json=loginId,proto3" json:"login_id,omitempty"`
+	Process string                 `protobuf:"bytes,4,opt,name=process,proto3" json:"process,omitempty"`
+	// What the session is told of the expiry time.
+	ExpiryMs      int64 `protobuf:"varint,5,opt,name=expiry_ms,json=expiryMs,proto3" json:"expiry_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -683,6 +717,13 @@ func (x *Login) GetProcess() string {
 		return x.Process
 	}
 	return ""
+}
+
+func (x *Login) GetExpiryMs() int64 {
+	if x != nil {
+		return x.ExpiryMs
+	}
+	return 0
 }
 
 type Logout struct {
@@ -1268,12 +1309,81 @@ func (x *ServerEntered) GetServer() string {
 	return ""
 }
 
+// Deny ends what a lock waits for.
+type Deny struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	Session       uint64                 `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
+	Lock          uint64                 `protobuf:"varint,3,opt,name=lock,proto3" json:"lock,omitempty"`
+	Reason        uint32                 `protobuf:"varint,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Deny) Reset() {
+	*x = Deny{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Deny) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Deny) ProtoMessage() {}
+
+func (x *Deny) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Deny.ProtoReflect.Descriptor instead.
+func (*Deny) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Deny) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *Deny) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *Deny) GetLock() uint64 {
+	if x != nil {
+		return x.Lock
+	}
+	return 0
+}
+
+func (x *Deny) GetReason() uint32 {
+	if x != nil {
+		return x.Reason
+	}
+	return 0
+}
+
 var File_raftlog_v1_command_proto protoreflect.FileDescriptor
 
 const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"\x18raftlog/v1/command.proto\x12\n" +
-	"raftlog.v1\"\xd0\x05\n" +
+	"raftlog.v1\"\xf8\x05\n" +
 	"\aCommand\x12\x19\n" +
 	"\bstamp_ms\x18\x01 \x01(\x03R\astampMs\x126\n" +
 	"\n" +
@@ -1291,7 +1401,8 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x05check\x18\v \x01(\v2\x11.raftlog.v1.CheckH\x00R\x05check\x129\n" +
 	"\vserver_left\x18\f \x01(\v2\x16.raftlog.v1.ServerLeftH\x00R\n" +
 	"serverLeft\x12B\n" +
-	"\x0eserver_entered\x18\r \x01(\v2\x19.raftlog.v1.ServerEnteredH\x00R\rserverEnteredB\x06\n" +
+	"\x0eserver_entered\x18\r \x01(\v2\x19.raftlog.v1.ServerEnteredH\x00R\rserverEntered\x12&\n" +
+	"\x04deny\x18\x0e \x01(\v2\x10.raftlog.v1.DenyH\x00R\x04denyB\x06\n" +
 	"\x04body\"c\n" +
 	"\tBeginTerm\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x16\n" +
@@ -1310,7 +1421,7 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x05Group\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x1c\n" +
 	"\tconfirmed\x18\x02 \x01(\x04R\tconfirmed\x12/\n" +
-	"\brequests\x18\x03 \x03(\v2\x13.raftlog.v1.RequestR\brequests\"\xb3\x01\n" +
+	"\brequests\x18\x03 \x03(\v2\x13.raftlog.v1.RequestR\brequests\"\xe6\x01\n" +
 	"\aRequest\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x0e\n" +
 	"\x02op\x18\x02 \x01(\rR\x02op\x12\x12\n" +
@@ -1319,12 +1430,16 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x04name\x18\x05 \x01(\fR\x04name\x12\x12\n" +
 	"\x04mode\x18\x06 \x01(\rR\x04mode\x12\x14\n" +
 	"\x05flags\x18\a \x01(\rR\x05flags\x12\x16\n" +
-	"\x06policy\x18\b \x01(\rR\x06policy\"i\n" +
+	"\x06policy\x18\b \x01(\rR\x06policy\x12\x14\n" +
+	"\x05value\x18\t \x01(\fR\x05value\x12\x1b\n" +
+	"\tvalue_len\x18\n" +
+	" \x01(\rR\bvalueLen\"\x86\x01\n" +
 	"\x05Login\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x19\n" +
 	"\blogin_id\x18\x03 \x01(\fR\aloginId\x12\x18\n" +
-	"\aprocess\x18\x04 \x01(\tR\aprocess\"\"\n" +
+	"\aprocess\x18\x04 \x01(\tR\aprocess\x12\x1b\n" +
+	"\texpiry_ms\x18\x05 \x01(\x03R\bexpiryMs\"\"\n" +
 	"\x06Logout\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\"\xa6\x01\n" +
 	"\x06Expire\x12\x12\n" +
@@ -1370,7 +1485,12 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"ServerLeft\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\"'\n" +
 	"\rServerEntered\x12\x16\n" +
-	"\x06server\x18\x01 \x01(\tR\x06serverB'Z%lock_gulmd/proto/raftlog/v1;raftlogv1b\x06proto3"
+	"\x06server\x18\x01 \x01(\tR\x06server\"`\n" +
+	"\x04Deny\x12\x12\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x18\n" +
+	"\asession\x18\x02 \x01(\x04R\asession\x12\x12\n" +
+	"\x04lock\x18\x03 \x01(\x04R\x04lock\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\rR\x06reasonB'Z%lock_gulmd/proto/raftlog/v1;raftlogv1b\x06proto3"
 
 var (
 	file_raftlog_v1_command_proto_rawDescOnce sync.Once
@@ -1384,7 +1504,7 @@ func file_raftlog_v1_command_proto_rawDescGZIP() []byte {
 	return file_raftlog_v1_command_proto_rawDescData
 }
 
-var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_raftlog_v1_command_proto_goTypes = []any{
 	(*Command)(nil),           // 0: raftlog.v1.Command
 	(*BeginTerm)(nil),         // 1: raftlog.v1.BeginTerm
@@ -1402,6 +1522,7 @@ var file_raftlog_v1_command_proto_goTypes = []any{
 	(*Check)(nil),             // 13: raftlog.v1.Check
 	(*ServerLeft)(nil),        // 14: raftlog.v1.ServerLeft
 	(*ServerEntered)(nil),     // 15: raftlog.v1.ServerEntered
+	(*Deny)(nil),              // 16: raftlog.v1.Deny
 }
 var file_raftlog_v1_command_proto_depIdxs = []int32{
 	1,  // 0: raftlog.v1.Command.begin_term:type_name -> raftlog.v1.BeginTerm
@@ -1416,14 +1537,15 @@ var file_raftlog_v1_command_proto_depIdxs = []int32{
 	13, // 9: raftlog.v1.Command.check:type_name -> raftlog.v1.Check
 	14, // 10: raftlog.v1.Command.server_left:type_name -> raftlog.v1.ServerLeft
 	15, // 11: raftlog.v1.Command.server_entered:type_name -> raftlog.v1.ServerEntered
-	2,  // 12: raftlog.v1.BeginTerm.limits:type_name -> raftlog.v1.Limits
-	4,  // 13: raftlog.v1.Batch.groups:type_name -> raftlog.v1.Group
-	5,  // 14: raftlog.v1.Group.requests:type_name -> raftlog.v1.Request
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	16, // 12: raftlog.v1.Command.deny:type_name -> raftlog.v1.Deny
+	2,  // 13: raftlog.v1.BeginTerm.limits:type_name -> raftlog.v1.Limits
+	4,  // 14: raftlog.v1.Batch.groups:type_name -> raftlog.v1.Group
+	5,  // 15: raftlog.v1.Group.requests:type_name -> raftlog.v1.Request
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_raftlog_v1_command_proto_init() }
@@ -1444,6 +1566,7 @@ func file_raftlog_v1_command_proto_init() {
 		(*Command_Check)(nil),
 		(*Command_ServerLeft)(nil),
 		(*Command_ServerEntered)(nil),
+		(*Command_Deny)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1451,7 +1574,7 @@ func file_raftlog_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftlog_v1_command_proto_rawDesc), len(file_raftlog_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -36,6 +36,7 @@ type Record struct {
 	//	*Record_Resources
 	//	*Record_Footer
 	//	*Record_Fence
+	//	*Record_Owner
 	Body          isRecord_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -141,6 +142,15 @@ func (x *Record) GetFence() *Fence {
 	return nil
 }
 
+func (x *Record) GetOwner() *Owner {
+	if x != nil {
+		if x, ok := x.Body.(*Record_Owner); ok {
+			return x.Owner
+		}
+	}
+	return nil
+}
+
 type isRecord_Body interface {
 	isRecord_Body()
 }
@@ -173,6 +183,10 @@ type Record_Fence struct {
 	Fence *Fence `protobuf:"bytes,7,opt,name=fence,proto3,oneof"`
 }
 
+type Record_Owner struct {
+	Owner *Owner `protobuf:"bytes,8,opt,name=owner,proto3,oneof"`
+}
+
 func (*Record_Header) isRecord_Body() {}
 
 func (*Record_Node) isRecord_Body() {}
@@ -186,6 +200,8 @@ func (*Record_Resources) isRecord_Body() {}
 func (*Record_Footer) isRecord_Body() {}
 
 func (*Record_Fence) isRecord_Body() {}
+
+func (*Record_Owner) isRecord_Body() {}
 
 type Header struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -321,6 +337,7 @@ type Node struct {
 	BootId        string                 `protobuf:"bytes,4,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
 	SinceMs       int64                  `protobuf:"varint,5,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
 	SeenIndex     uint64                 `protobuf:"varint,6,opt,name=seen_index,json=seenIndex,proto3" json:"seen_index,omitempty"`
+	Number        uint32                 `protobuf:"varint,7,opt,name=number,proto3" json:"number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -393,6 +410,13 @@ func (x *Node) GetSinceMs() int64 {
 func (x *Node) GetSeenIndex() uint64 {
 	if x != nil {
 		return x.SeenIndex
+	}
+	return 0
+}
+
+func (x *Node) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
 	}
 	return 0
 }
@@ -516,6 +540,7 @@ type Session struct {
 	Confirmed     uint64                 `protobuf:"varint,7,opt,name=confirmed,proto3" json:"confirmed,omitempty"`
 	Replies       []*KeptReply           `protobuf:"bytes,8,rep,name=replies,proto3" json:"replies,omitempty"`
 	Frozen        bool                   `protobuf:"varint,9,opt,name=frozen,proto3" json:"frozen,omitempty"`
+	ExpiryMs      int64                  `protobuf:"varint,10,opt,name=expiry_ms,json=expiryMs,proto3" json:"expiry_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -613,6 +638,144 @@ func (x *Session) GetFrozen() bool {
 	return false
 }
 
+func (x *Session) GetExpiryMs() int64 {
+	if x != nil {
+		return x.ExpiryMs
+	}
+	return 0
+}
+
+// Owner is a session, or a node's orphans, as the lock table has it.
+type Owner struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Node          uint32                 `protobuf:"varint,2,opt,name=node,proto3" json:"node,omitempty"`
+	Frozen        bool                   `protobuf:"varint,3,opt,name=frozen,proto3" json:"frozen,omitempty"`
+	Ended         []*Ended               `protobuf:"bytes,4,rep,name=ended,proto3" json:"ended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Owner) Reset() {
+	*x = Owner{}
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Owner) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Owner) ProtoMessage() {}
+
+func (x *Owner) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Owner.ProtoReflect.Descriptor instead.
+func (*Owner) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Owner) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *Owner) GetNode() uint32 {
+	if x != nil {
+		return x.Node
+	}
+	return 0
+}
+
+func (x *Owner) GetFrozen() bool {
+	if x != nil {
+		return x.Frozen
+	}
+	return false
+}
+
+func (x *Owner) GetEnded() []*Ended {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
+}
+
+// Ended is a waiting request that was denied and whose session has not said yet
+// that it knows.
+type Ended struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lock          uint64                 `protobuf:"varint,1,opt,name=lock,proto3" json:"lock,omitempty"`
+	Reason        uint32                 `protobuf:"varint,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Changed       uint64                 `protobuf:"varint,3,opt,name=changed,proto3" json:"changed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ended) Reset() {
+	*x = Ended{}
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ended) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ended) ProtoMessage() {}
+
+func (x *Ended) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ended.ProtoReflect.Descriptor instead.
+func (*Ended) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Ended) GetLock() uint64 {
+	if x != nil {
+		return x.Lock
+	}
+	return 0
+}
+
+func (x *Ended) GetReason() uint32 {
+	if x != nil {
+		return x.Reason
+	}
+	return 0
+}
+
+func (x *Ended) GetChanged() uint64 {
+	if x != nil {
+		return x.Changed
+	}
+	return 0
+}
+
 type KeptReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
@@ -621,13 +784,15 @@ type KeptReply struct {
 	Mode          uint32                 `protobuf:"varint,4,opt,name=mode,proto3" json:"mode,omitempty"`
 	Token         uint64                 `protobuf:"varint,5,opt,name=token,proto3" json:"token,omitempty"`
 	Number        uint32                 `protobuf:"varint,6,opt,name=number,proto3" json:"number,omitempty"`
+	Status        uint32                 `protobuf:"varint,7,opt,name=status,proto3" json:"status,omitempty"`
+	Value         []byte                 `protobuf:"bytes,8,opt,name=value,proto3" json:"value,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *KeptReply) Reset() {
 	*x = KeptReply{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[5]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -639,7 +804,7 @@ func (x *KeptReply) String() string {
 func (*KeptReply) ProtoMessage() {}
 
 func (x *KeptReply) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[5]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -652,7 +817,7 @@ func (x *KeptReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeptReply.ProtoReflect.Descriptor instead.
 func (*KeptReply) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{5}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *KeptReply) GetSeq() uint64 {
@@ -697,19 +862,36 @@ func (x *KeptReply) GetNumber() uint32 {
 	return 0
 }
 
+func (x *KeptReply) GetStatus() uint32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *KeptReply) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
 type Lockspace struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
 	Name          []byte                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	Policy        uint32                 `protobuf:"varint,3,opt,name=policy,proto3" json:"policy,omitempty"`
 	Members       []uint64               `protobuf:"varint,4,rep,packed,name=members,proto3" json:"members,omitempty"`
+	ValueLen      uint32                 `protobuf:"varint,5,opt,name=value_len,json=valueLen,proto3" json:"value_len,omitempty"`
+	KeepValues    bool                   `protobuf:"varint,6,opt,name=keep_values,json=keepValues,proto3" json:"keep_values,omitempty"`
+	Generation    uint64                 `protobuf:"varint,7,opt,name=generation,proto3" json:"generation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Lockspace) Reset() {
 	*x = Lockspace{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[6]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -721,7 +903,7 @@ func (x *Lockspace) String() string {
 func (*Lockspace) ProtoMessage() {}
 
 func (x *Lockspace) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[6]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -734,7 +916,7 @@ func (x *Lockspace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lockspace.ProtoReflect.Descriptor instead.
 func (*Lockspace) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{6}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Lockspace) GetNumber() uint32 {
@@ -765,6 +947,27 @@ func (x *Lockspace) GetMembers() []uint64 {
 	return nil
 }
 
+func (x *Lockspace) GetValueLen() uint32 {
+	if x != nil {
+		return x.ValueLen
+	}
+	return 0
+}
+
+func (x *Lockspace) GetKeepValues() bool {
+	if x != nil {
+		return x.KeepValues
+	}
+	return false
+}
+
+func (x *Lockspace) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
 type Resources struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Resources     []*Resource            `protobuf:"bytes,1,rep,name=resources,proto3" json:"resources,omitempty"`
@@ -774,7 +977,7 @@ type Resources struct {
 
 func (x *Resources) Reset() {
 	*x = Resources{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[7]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -786,7 +989,7 @@ func (x *Resources) String() string {
 func (*Resources) ProtoMessage() {}
 
 func (x *Resources) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[7]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -799,7 +1002,7 @@ func (x *Resources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resources.ProtoReflect.Descriptor instead.
 func (*Resources) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{7}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Resources) GetResources() []*Resource {
@@ -810,17 +1013,22 @@ func (x *Resources) GetResources() []*Resource {
 }
 
 type Resource struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Lockspace     uint32                 `protobuf:"varint,1,opt,name=lockspace,proto3" json:"lockspace,omitempty"`
-	Name          []byte                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Locks         []*Lock                `protobuf:"bytes,3,rep,name=locks,proto3" json:"locks,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Lockspace    uint32                 `protobuf:"varint,1,opt,name=lockspace,proto3" json:"lockspace,omitempty"`
+	Name         []byte                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Locks        []*Lock                `protobuf:"bytes,3,rep,name=locks,proto3" json:"locks,omitempty"`
+	Value        []byte                 `protobuf:"bytes,4,opt,name=value,proto3" json:"value,omitempty"`
+	ValueVersion uint64                 `protobuf:"varint,5,opt,name=value_version,json=valueVersion,proto3" json:"value_version,omitempty"`
+	ValueInvalid bool                   `protobuf:"varint,6,opt,name=value_invalid,json=valueInvalid,proto3" json:"value_invalid,omitempty"`
+	// Requests that have overtaken the oldest waiting one.
+	Overtaken     uint32 `protobuf:"varint,7,opt,name=overtaken,proto3" json:"overtaken,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[8]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -832,7 +1040,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[8]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -845,7 +1053,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{8}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Resource) GetLockspace() uint32 {
@@ -869,6 +1077,34 @@ func (x *Resource) GetLocks() []*Lock {
 	return nil
 }
 
+func (x *Resource) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *Resource) GetValueVersion() uint64 {
+	if x != nil {
+		return x.ValueVersion
+	}
+	return 0
+}
+
+func (x *Resource) GetValueInvalid() bool {
+	if x != nil {
+		return x.ValueInvalid
+	}
+	return false
+}
+
+func (x *Resource) GetOvertaken() uint32 {
+	if x != nil {
+		return x.Overtaken
+	}
+	return 0
+}
+
 type Lock struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Session   uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -885,14 +1121,18 @@ type Lock struct {
 	// When it entered its queue.
 	StampMs int64 `protobuf:"varint,10,opt,name=stamp_ms,json=stampMs,proto3" json:"stamp_ms,omitempty"`
 	// Modes for which a blocking callback is outstanding, one bit each.
-	Blocking      uint32 `protobuf:"varint,11,opt,name=blocking,proto3" json:"blocking,omitempty"`
+	Blocking uint32 `protobuf:"varint,11,opt,name=blocking,proto3" json:"blocking,omitempty"`
+	Status   uint32 `protobuf:"varint,12,opt,name=status,proto3" json:"status,omitempty"`
+	Denied   uint32 `protobuf:"varint,13,opt,name=denied,proto3" json:"denied,omitempty"`
+	// Of an orphan: the session that left it.
+	Origin        uint32 `protobuf:"varint,14,opt,name=origin,proto3" json:"origin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[9]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +1144,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[9]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +1157,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{9}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Lock) GetSession() uint64 {
@@ -997,6 +1237,27 @@ func (x *Lock) GetBlocking() uint32 {
 	return 0
 }
 
+func (x *Lock) GetStatus() uint32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *Lock) GetDenied() uint32 {
+	if x != nil {
+		return x.Denied
+	}
+	return 0
+}
+
+func (x *Lock) GetOrigin() uint32 {
+	if x != nil {
+		return x.Origin
+	}
+	return 0
+}
+
 type Footer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Records       uint64                 `protobuf:"varint,1,opt,name=records,proto3" json:"records,omitempty"`
@@ -1006,7 +1267,7 @@ type Footer struct {
 
 func (x *Footer) Reset() {
 	*x = Footer{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[10]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1018,7 +1279,7 @@ func (x *Footer) String() string {
 func (*Footer) ProtoMessage() {}
 
 func (x *Footer) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[10]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1031,7 +1292,7 @@ func (x *Footer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Footer.ProtoReflect.Descriptor instead.
 func (*Footer) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{10}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Footer) GetRecords() uint64 {
@@ -1046,7 +1307,7 @@ var File_raftlog_v1_snapshot_proto protoreflect.FileDescriptor
 const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\n" +
 	"\x19raftlog/v1/snapshot.proto\x12\n" +
-	"raftlog.v1\x1a\x18raftlog/v1/command.proto\"\xde\x02\n" +
+	"raftlog.v1\x1a\x18raftlog/v1/command.proto\"\x89\x03\n" +
 	"\x06Record\x12,\n" +
 	"\x06header\x18\x01 \x01(\v2\x12.raftlog.v1.HeaderH\x00R\x06header\x12&\n" +
 	"\x04node\x18\x02 \x01(\v2\x10.raftlog.v1.NodeH\x00R\x04node\x12/\n" +
@@ -1054,7 +1315,8 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\tlockspace\x18\x04 \x01(\v2\x15.raftlog.v1.LockspaceH\x00R\tlockspace\x125\n" +
 	"\tresources\x18\x05 \x01(\v2\x15.raftlog.v1.ResourcesH\x00R\tresources\x12,\n" +
 	"\x06footer\x18\x06 \x01(\v2\x12.raftlog.v1.FooterH\x00R\x06footer\x12)\n" +
-	"\x05fence\x18\a \x01(\v2\x11.raftlog.v1.FenceH\x00R\x05fenceB\x06\n" +
+	"\x05fence\x18\a \x01(\v2\x11.raftlog.v1.FenceH\x00R\x05fence\x12)\n" +
+	"\x05owner\x18\b \x01(\v2\x11.raftlog.v1.OwnerH\x00R\x05ownerB\x06\n" +
 	"\x04body\"\xb3\x02\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x14\n" +
@@ -1070,7 +1332,7 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"lockspaces\x18\n" +
 	" \x01(\rR\n" +
 	"lockspaces\x12!\n" +
-	"\fservers_left\x18\v \x03(\tR\vserversLeft\"\xa5\x01\n" +
+	"\fservers_left\x18\v \x03(\tR\vserversLeft\"\xbd\x01\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\rR\x05state\x12 \n" +
@@ -1078,7 +1340,8 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\aboot_id\x18\x04 \x01(\tR\x06bootId\x12\x19\n" +
 	"\bsince_ms\x18\x05 \x01(\x03R\asinceMs\x12\x1d\n" +
 	"\n" +
-	"seen_index\x18\x06 \x01(\x04R\tseenIndex\"\x87\x02\n" +
+	"seen_index\x18\x06 \x01(\x04R\tseenIndex\x12\x16\n" +
+	"\x06number\x18\a \x01(\rR\x06number\"\x87\x02\n" +
 	"\x05Fence\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x14\n" +
@@ -1089,7 +1352,7 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"settled_ms\x18\x06 \x01(\x03R\tsettledMs\x12\x16\n" +
 	"\x06rounds\x18\a \x01(\rR\x06rounds\x126\n" +
 	"\battempts\x18\b \x03(\v2\x1a.raftlog.v1.FenceAttemptedR\battempts\x12\x0e\n" +
-	"\x02by\x18\t \x01(\tR\x02by\"\x8f\x02\n" +
+	"\x02by\x18\t \x01(\tR\x02by\"\xac\x02\n" +
 	"\aSession\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12 \n" +
@@ -1099,25 +1362,48 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\aapplied\x18\x06 \x01(\x04R\aapplied\x12\x1c\n" +
 	"\tconfirmed\x18\a \x01(\x04R\tconfirmed\x12/\n" +
 	"\areplies\x18\b \x03(\v2\x15.raftlog.v1.KeptReplyR\areplies\x12\x16\n" +
-	"\x06frozen\x18\t \x01(\bR\x06frozen\"\x91\x01\n" +
+	"\x06frozen\x18\t \x01(\bR\x06frozen\x12\x1b\n" +
+	"\texpiry_ms\x18\n" +
+	" \x01(\x03R\bexpiryMs\"v\n" +
+	"\x05Owner\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\rR\x04node\x12\x16\n" +
+	"\x06frozen\x18\x03 \x01(\bR\x06frozen\x12'\n" +
+	"\x05ended\x18\x04 \x03(\v2\x11.raftlog.v1.EndedR\x05ended\"M\n" +
+	"\x05Ended\x12\x12\n" +
+	"\x04lock\x18\x01 \x01(\x04R\x04lock\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\rR\x06reason\x12\x18\n" +
+	"\achanged\x18\x03 \x01(\x04R\achanged\"\xbf\x01\n" +
 	"\tKeptReply\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x18\n" +
 	"\aoutcome\x18\x02 \x01(\rR\aoutcome\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\rR\x06reason\x12\x12\n" +
 	"\x04mode\x18\x04 \x01(\rR\x04mode\x12\x14\n" +
 	"\x05token\x18\x05 \x01(\x04R\x05token\x12\x16\n" +
-	"\x06number\x18\x06 \x01(\rR\x06number\"i\n" +
+	"\x06number\x18\x06 \x01(\rR\x06number\x12\x16\n" +
+	"\x06status\x18\a \x01(\rR\x06status\x12\x14\n" +
+	"\x05value\x18\b \x01(\fR\x05value\"\xc7\x01\n" +
 	"\tLockspace\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x12\x16\n" +
 	"\x06policy\x18\x03 \x01(\rR\x06policy\x12\x18\n" +
-	"\amembers\x18\x04 \x03(\x04R\amembers\"?\n" +
+	"\amembers\x18\x04 \x03(\x04R\amembers\x12\x1b\n" +
+	"\tvalue_len\x18\x05 \x01(\rR\bvalueLen\x12\x1f\n" +
+	"\vkeep_values\x18\x06 \x01(\bR\n" +
+	"keepValues\x12\x1e\n" +
+	"\n" +
+	"generation\x18\a \x01(\x04R\n" +
+	"generation\"?\n" +
 	"\tResources\x122\n" +
-	"\tresources\x18\x01 \x03(\v2\x14.raftlog.v1.ResourceR\tresources\"d\n" +
+	"\tresources\x18\x01 \x03(\v2\x14.raftlog.v1.ResourceR\tresources\"\xe2\x01\n" +
 	"\bResource\x12\x1c\n" +
 	"\tlockspace\x18\x01 \x01(\rR\tlockspace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x12&\n" +
-	"\x05locks\x18\x03 \x03(\v2\x10.raftlog.v1.LockR\x05locks\"\x95\x02\n" +
+	"\x05locks\x18\x03 \x03(\v2\x10.raftlog.v1.LockR\x05locks\x12\x14\n" +
+	"\x05value\x18\x04 \x01(\fR\x05value\x12#\n" +
+	"\rvalue_version\x18\x05 \x01(\x04R\fvalueVersion\x12#\n" +
+	"\rvalue_invalid\x18\x06 \x01(\bR\fvalueInvalid\x12\x1c\n" +
+	"\tovertaken\x18\a \x01(\rR\tovertaken\"\xdd\x02\n" +
 	"\x04Lock\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
 	"\x04lock\x18\x02 \x01(\x04R\x04lock\x12\x14\n" +
@@ -1130,7 +1416,10 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\achanged\x18\t \x01(\x04R\achanged\x12\x19\n" +
 	"\bstamp_ms\x18\n" +
 	" \x01(\x03R\astampMs\x12\x1a\n" +
-	"\bblocking\x18\v \x01(\rR\bblocking\"\"\n" +
+	"\bblocking\x18\v \x01(\rR\bblocking\x12\x16\n" +
+	"\x06status\x18\f \x01(\rR\x06status\x12\x16\n" +
+	"\x06denied\x18\r \x01(\rR\x06denied\x12\x16\n" +
+	"\x06origin\x18\x0e \x01(\rR\x06origin\"\"\n" +
 	"\x06Footer\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x04R\arecordsB'Z%lock_gulmd/proto/raftlog/v1;raftlogv1b\x06proto3"
 
@@ -1146,40 +1435,44 @@ func file_raftlog_v1_snapshot_proto_rawDescGZIP() []byte {
 	return file_raftlog_v1_snapshot_proto_rawDescData
 }
 
-var file_raftlog_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_raftlog_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_raftlog_v1_snapshot_proto_goTypes = []any{
 	(*Record)(nil),         // 0: raftlog.v1.Record
 	(*Header)(nil),         // 1: raftlog.v1.Header
 	(*Node)(nil),           // 2: raftlog.v1.Node
 	(*Fence)(nil),          // 3: raftlog.v1.Fence
 	(*Session)(nil),        // 4: raftlog.v1.Session
-	(*KeptReply)(nil),      // 5: raftlog.v1.KeptReply
-	(*Lockspace)(nil),      // 6: raftlog.v1.Lockspace
-	(*Resources)(nil),      // 7: raftlog.v1.Resources
-	(*Resource)(nil),       // 8: raftlog.v1.Resource
-	(*Lock)(nil),           // 9: raftlog.v1.Lock
-	(*Footer)(nil),         // 10: raftlog.v1.Footer
-	(*Limits)(nil),         // 11: raftlog.v1.Limits
-	(*FenceAttempted)(nil), // 12: raftlog.v1.FenceAttempted
+	(*Owner)(nil),          // 5: raftlog.v1.Owner
+	(*Ended)(nil),          // 6: raftlog.v1.Ended
+	(*KeptReply)(nil),      // 7: raftlog.v1.KeptReply
+	(*Lockspace)(nil),      // 8: raftlog.v1.Lockspace
+	(*Resources)(nil),      // 9: raftlog.v1.Resources
+	(*Resource)(nil),       // 10: raftlog.v1.Resource
+	(*Lock)(nil),           // 11: raftlog.v1.Lock
+	(*Footer)(nil),         // 12: raftlog.v1.Footer
+	(*Limits)(nil),         // 13: raftlog.v1.Limits
+	(*FenceAttempted)(nil), // 14: raftlog.v1.FenceAttempted
 }
 var file_raftlog_v1_snapshot_proto_depIdxs = []int32{
 	1,  // 0: raftlog.v1.Record.header:type_name -> raftlog.v1.Header
 	2,  // 1: raftlog.v1.Record.node:type_name -> raftlog.v1.Node
 	4,  // 2: raftlog.v1.Record.session:type_name -> raftlog.v1.Session
-	6,  // 3: raftlog.v1.Record.lockspace:type_name -> raftlog.v1.Lockspace
-	7,  // 4: raftlog.v1.Record.resources:type_name -> raftlog.v1.Resources
-	10, // 5: raftlog.v1.Record.footer:type_name -> raftlog.v1.Footer
+	8,  // 3: raftlog.v1.Record.lockspace:type_name -> raftlog.v1.Lockspace
+	9,  // 4: raftlog.v1.Record.resources:type_name -> raftlog.v1.Resources
+	12, // 5: raftlog.v1.Record.footer:type_name -> raftlog.v1.Footer
 	3,  // 6: raftlog.v1.Record.fence:type_name -> raftlog.v1.Fence
-	11, // 7: raftlog.v1.Header.limits:type_name -> raftlog.v1.Limits
-	12, // 8: raftlog.v1.Fence.attempts:type_name -> raftlog.v1.FenceAttempted
-	5,  // 9: raftlog.v1.Session.replies:type_name -> raftlog.v1.KeptReply
-	8,  // 10: raftlog.v1.Resources.resources:type_name -> raftlog.v1.Resource
-	9,  // 11: raftlog.v1.Resource.locks:type_name -> raftlog.v1.Lock
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	5,  // 7: raftlog.v1.Record.owner:type_name -> raftlog.v1.Owner
+	13, // 8: raftlog.v1.Header.limits:type_name -> raftlog.v1.Limits
+	14, // 9: raftlog.v1.Fence.attempts:type_name -> raftlog.v1.FenceAttempted
+	7,  // 10: raftlog.v1.Session.replies:type_name -> raftlog.v1.KeptReply
+	6,  // 11: raftlog.v1.Owner.ended:type_name -> raftlog.v1.Ended
+	10, // 12: raftlog.v1.Resources.resources:type_name -> raftlog.v1.Resource
+	11, // 13: raftlog.v1.Resource.locks:type_name -> raftlog.v1.Lock
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_raftlog_v1_snapshot_proto_init() }
@@ -1196,6 +1489,7 @@ func file_raftlog_v1_snapshot_proto_init() {
 		(*Record_Resources)(nil),
 		(*Record_Footer)(nil),
 		(*Record_Fence)(nil),
+		(*Record_Owner)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1203,7 +1497,7 @@ func file_raftlog_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftlog_v1_snapshot_proto_rawDesc), len(file_raftlog_v1_snapshot_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

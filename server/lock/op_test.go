@@ -1,0 +1,325 @@
+package lock
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"lock_gulmd/server/reason"
+)
+
+// source chooses a number from 0 to n-1.
+type source func(n int) int
+
+// world is how much there is to choose from.
+type world struct{ sessions, ids, names int }
+
+var (
+	crowded  = world{sessions: 4, ids: 6, names: 2}
+	ordinary = world{sessions: 5, ids: 10, names: 12}
+	wide     = world{sessions: 24, ids: 150, names: 3000}
+)
+
+// kind is one of the operations.
+type kind int
+
+const (
+	opLock kind = iota
+	opConvert
+	opUnlock
+	opCancel
+	opDeny
+	opAdopt
+	opOpen
+	opJoin
+	opLeave
+	opClose
+	opFreeze
+	opRelease
+	opPurge
+	opFreezeOrphans
+	opReleaseOrphans
+	opLimits
+	opClone
+	opRestore
+)
+
+var kindNames = [...]string{
+	"lock", "convert", "unlock", "cancel", "deny", "adopt", "open", "join", "leave", "close", "freeze", "release", "purge",
+	"freeze orphans", "release orphans", "limits", "clone", "restore",
+}
+
+// weights says how often each is chosen.
+var weights = [...]int{
+	opLock: 400, opConvert: 340, opUnlock: 120, opCancel: 40, opDeny: 60, opAdopt: 40, opOpen: 60, opJoin: 80, opLeave: 8,
+	opClose: 14, opFreeze: 3, opRelease: 8, opPurge: 2, opFreezeOrphans: 1, opReleaseOrphans: 3, opLimits: 6, opClone: 5,
+	opRestore: 8,
+}
+
+// op is one operation with its arguments.
+type op struct {
+	kind    kind
+	session Session
+	id      ID
+	space   uint32
+	name    []byte
+	mode    Mode
+	flags   Flags
+	value   []byte
+	why     reason.Reason
+	node    uint32
+	force   bool
+	join    JoinRequest
+	limits  Limits
+}
+
+func (o op) String() string {
+	return fmt.Sprintf("%s %d/%d space %d name %.8q(%d) %v flags %x value %q %v node %d force %v join %+v limits %v",
+		kindNames[o.kind], o.session, o.id, o.space, o.name, len(o.name), o.mode, uint32(o.flags), o.value, o.why, o.node, o.force,
+		o.join, o.limits)
+}
+
+// chooseOp chooses an operation on t; now and then one that is impossible. With
+// t nil it knows of lockspace 1 only.
+func chooseOp(pick source, w world, t *Table) op {
+	total := 0
+	for _, n := range weights {
+		total += n
+	}
+	o := op{}
+	for n := pick(total); n >= weights[o.kind]; o.kind++ {
+		n -= weights[o.kind]
+	}
+	o.session = Session(pick(w.sessions) + 1)
+	o.id = ID(pick(w.ids + 1))
+	o.node = uint32(pick(2) + 1)
+	if t != nil && pick(12) != 0 {
+		o.chooseSession(w, t)
+		o.chooseLock(pick, t)
+	}
+	switch o.kind {
+	case opLock, opConvert, opUnlock, opCancel, opDeny, opAdopt:
+		o.why = [...]reason.Reason{reason.Deadlock, reason.TimedOut}[pick(2)]
+		o.chooseRequest(pick, w)
+		o.space = chooseSpace(pick, t, o.session)
+		if o.kind == opAdopt && t != nil {
+			o.chooseOrphan(pick, t)
+		}
+	case opJoin:
+		o.join = chooseJoin(pick)
+	case opLeave:
+		o.space, o.force = chooseSpace(pick, t, o.session), pick(3) == 0
+	case opPurge:
+		if pick(2) == 0 {
+			o.session = 0
+		}
+	case opLimits:
+		if pick(8) == 0 {
+			o.limits = Limits{Locks: uint64(pick(20)), Resources: uint64(pick(8)), Lockspaces: uint64(pick(3))}
+		}
+		o.limits.Overtakes = uint64(pick(4))
+	case opOpen, opClose, opFreeze, opRelease, opFreezeOrphans, opReleaseOrphans, opClone, opRestore:
+	}
+	return o
+}
+
+// chooseSession takes the next session of which the operation makes sense.
+func (o *op) chooseSession(w world, t *Table) {
+	sensible := func(x *owner) bool { return x != nil && !x.frozen }
+	switch o.kind {
+	case opOpen:
+		sensible = func(x *owner) bool { return x == nil }
+	case opRelease:
+		sensible = func(x *owner) bool { return x != nil && x.frozen }
+	case opConvert, opUnlock, opCancel, opDeny:
+		sensible = func(x *owner) bool { return x != nil && !x.frozen && x.locks > 0 }
+	case opJoin:
+		sensible = func(x *owner) bool { return x != nil && !x.frozen && !t.joinedAny(x.session) }
+	default:
+	}
+	for range w.sessions {
+		if sensible(t.owner(o.session)) {
+			return
+		}
+		o.session = o.session%Session(w.sessions) + 1
+	}
+}
+
+// joinedAny reports whether a session is a member of any lockspace.
+func (t *Table) joinedAny(s Session) bool {
+	return slices.ContainsFunc(t.spaces, func(sp space) bool { return slices.Contains(sp.members, s) })
+}
+
+// chooseLock takes a lock of the session that the operation can move, or a
+// number that is free.
+func (o *op) chooseLock(pick source, t *Table) {
+	x := t.owner(o.session)
+	if x == nil {
+		return
+	}
+	if o.kind == opLock || o.kind == opAdopt {
+		for n := 0; n < 8 && t.findLock(o.session, o.id) != 0; n++ {
+			o.id++
+		}
+		return
+	}
+	at := pick(min(x.locks, 16) + 1)
+	for slot := x.head; slot != 0; slot = t.locks.get(slot).after {
+		l := t.locks.get(slot)
+		if (l.queue == granted) == (o.kind == opCancel || o.kind == opDeny) {
+			continue
+		}
+		o.id = l.id
+		if at--; at < 0 {
+			return
+		}
+	}
+}
+
+// chooseOrphan takes the name and mostly the mode of an orphan of the node.
+func (o *op) chooseOrphan(pick source, t *Table) {
+	x := t.owner(OrphansOf(nodeOf(o.session)))
+	if x == nil {
+		return
+	}
+	l := t.locks.get(x.head)
+	r := t.resources.get(l.resource)
+	o.name, o.space = append([]byte(nil), t.name(r)...), r.lockspace
+	if pick(4) != 0 {
+		o.mode = l.granted
+	}
+}
+
+// chooseSpace gives a lockspace, mostly the first that the session has joined.
+func chooseSpace(pick source, t *Table, s Session) uint32 {
+	n := pick(20)
+	if t == nil {
+		return uint32(n/19) + 1
+	}
+	for _, sp := range t.spaces {
+		if n < 17 && t.joined(sp.number, s) {
+			return sp.number
+		}
+	}
+	return uint32(pick(int(t.lastSpace) + 2))
+}
+
+func chooseJoin(pick source) JoinRequest {
+	return JoinRequest{
+		Name:       [...][]byte{[]byte("gfs"), []byte("gfs"), []byte("ocfs"), bytes.Repeat([]byte("l"), 64), {}}[pick(5)],
+		Policy:     Policy(pick(30) / 29),
+		Exclusive:  pick(12) == 0,
+		Existing:   pick(12) == 0,
+		ValueLen:   [...]uint8{0, 0, 0, 0, 0, 0, 32, 8, 255}[pick(9)],
+		KeepValues: pick(3) == 0,
+	}
+}
+
+// chooseRequest gives the mode, the flags and the rest of a request.
+func (o *op) chooseRequest(pick source, w world) {
+	o.mode = Mode(pick(modes))
+	if pick(50) == 0 {
+		o.mode = modes
+	}
+	for range [...]int{0, 0, 0, 1, 1, 2, 3}[pick(7)] {
+		o.flags |= useful[o.kind][pick(len(useful[o.kind]))]
+	}
+	if pick(40) == 0 {
+		o.flags |= 1 << pick(32)
+	}
+	if o.kind == opAdopt {
+		o.flags |= Orphan
+	}
+	o.name = chooseName(pick, w.names)
+	o.value = [...][]byte{nil, []byte("val"), []byte("other"), bytes.Repeat([]byte("v"), 8*pick(6)+1)}[pick(4)]
+}
+
+// useful are the flags that each kind of request knows; some stand there twice.
+var useful = map[kind][]Flags{
+	opLock: {
+		NoQueue, NoQueue, NoQueue | NoQueueBast, NoQueueBast, ValBlk, ValBlk, ValBlk, IvValBlk, Persistent, Persistent, NoDlckWt,
+		Expedite, HeadQue, NoOrder, HeadQue | NoOrder, AltPR, AltCW, AltPR | AltCW, NoCallbacks,
+	},
+	opConvert: {
+		NoQueue, NoQueue, NoQueue | NoQueueBast, NoQueueBast, ValBlk, ValBlk, ValBlk, IvValBlk, Persistent, Persistent, NoDlckWt,
+		QueCvt, QueCvt, ConvDeadlk, ConvDeadlk, HeadQue, HeadQue, NoOrder, AltPR, AltCW,
+	},
+	opUnlock: {ValBlk, ValBlk, ValBlk, IvValBlk, ForceUnlock},
+	opCancel: {0},
+	opDeny:   {0},
+	opAdopt:  {Persistent, Persistent, ValBlk, NoQueue, NoCallbacks},
+}
+
+// chooseName gives names of all lengths that matter.
+func chooseName(pick source, names int) []byte {
+	n := pick(names)
+	length := [...]int{8, 26, 27, 255}[n%4]
+	if pick(100) == 0 {
+		length = 256 * pick(2)
+	}
+	name := bytes.Repeat([]byte{byte(n), byte(n >> 8), 0, 0xff}, 64)
+	return name[:length]
+}
+
+// engine is what the twins have in common.
+type engine interface {
+	Begin(index uint64, stamp int64)
+	SetLimits(Limits)
+	Open(Session, uint32)
+	Join(Session, JoinRequest) Reply
+	Leave(Session, uint32, bool) Reply
+	Lock(Session, LockRequest) Reply
+	Convert(Session, ConvertRequest) Reply
+	Unlock(Session, UnlockRequest) Reply
+	Cancel(Session, ID) Reply
+	Deny(Session, ID, reason.Reason) bool
+	Close(Session)
+	Freeze(Session)
+	Release(Session)
+	Purge(uint32, Session) int
+	TakeEvents() []Event
+}
+
+func (o op) apply(e engine, index uint64) (Reply, []Event) {
+	var reply Reply
+	e.Begin(index, int64(index)*10)
+	switch o.kind {
+	case opLock, opAdopt:
+		reply = e.Lock(o.session, LockRequest{ID: o.id, Lockspace: o.space, Name: o.name, Mode: o.mode, Flags: o.flags})
+	case opConvert:
+		reply = e.Convert(o.session, ConvertRequest{ID: o.id, Mode: o.mode, Flags: o.flags, Value: o.value})
+	case opUnlock:
+		reply = e.Unlock(o.session, UnlockRequest{ID: o.id, Flags: o.flags, Value: o.value})
+	case opCancel:
+		reply = e.Cancel(o.session, o.id)
+	case opDeny:
+		if e.Deny(o.session, o.id, o.why) {
+			reply.Number = 1
+		}
+	case opOpen:
+		e.Open(o.session, nodeOf(o.session))
+	case opJoin:
+		reply = e.Join(o.session, o.join)
+	case opLeave:
+		reply = e.Leave(o.session, o.space, o.force)
+	case opClose:
+		e.Close(o.session)
+	case opFreeze:
+		e.Freeze(o.session)
+	case opRelease:
+		e.Release(o.session)
+	case opPurge:
+		reply.Number = uint32(e.Purge(o.node, o.session))
+	case opFreezeOrphans:
+		e.Freeze(OrphansOf(o.node))
+	case opReleaseOrphans:
+		e.Release(OrphansOf(o.node))
+	case opLimits:
+		e.SetLimits(o.limits)
+	case opClone, opRestore:
+	}
+	return reply, e.TakeEvents()
+}
+
+// nodeOf gives every node two sessions or more.
+func nodeOf(s Session) uint32 { return uint32(s%2) + 1 }

@@ -1,0 +1,156 @@
+package lock
+
+import (
+	"cmp"
+	"slices"
+
+	"lock_gulmd/server/reason"
+)
+
+// Restore rebuilds a table: SetCounters, then Space for all lockspaces and
+// Owner for all sessions, then Resource for all resources, then Finish, which
+// also says whether all of that was possible.
+type Restore struct {
+	table  *Table
+	broken bool
+}
+
+// NewRestore begins with an empty table.
+func NewRestore(limits Limits) *Restore { return &Restore{table: New(limits)} }
+
+// SetCounters sets the counters.
+func (r *Restore) SetCounters(c Counters) {
+	r.table.lastToken, r.table.lastOrder, r.table.lastSpace = c.Token, c.Order, c.Lockspace
+}
+
+// Space adds a lockspace.
+func (r *Restore) Space(s SpaceState) {
+	at, taken := r.table.findSpace(s.Number)
+	if taken || s.Number == 0 || s.Number > r.table.lastSpace || !slices.IsSorted(s.Members) {
+		r.broken = true
+		return
+	}
+	sp := space{
+		number: s.Number, name: s.Name, policy: s.Policy, members: slices.Clone(s.Members), valueLen: s.ValueLen,
+		keepValues: s.KeepValues, generation: s.Generation,
+	}
+	r.table.spaces = slices.Insert(r.table.spaces, at, sp)
+}
+
+// Owner adds a session, or the owner of a node's orphans.
+func (r *Restore) Owner(s OwnerState) {
+	heir := s.Session.orphans()
+	if s.Session == 0 || r.table.owner(s.Session) != nil || heir && (s.Session != orphansOf(s.Node) || len(s.Ended) > 0) {
+		r.broken = true
+		return
+	}
+	r.table.Open(s.Session, s.Node)
+	o := r.table.owner(s.Session)
+	o.frozen = s.Frozen
+	for _, e := range s.Ended {
+		if e.ID == 0 || e.Reason == reason.None || int(e.Reason) >= reason.Count || o.hasEnded(e.ID) {
+			r.broken = true
+		}
+		o.ended = append(o.ended, endedLock{e.ID, e.Reason, e.Changed})
+	}
+	r.table.ended += len(s.Ended)
+}
+
+// Resource adds a resource with its locks.
+func (r *Restore) Resource(state *ResourceState) {
+	t := r.table
+	sp := t.space(state.Lockspace)
+	if sp == nil || len(state.Name) == 0 || len(state.Name) > MaxName || t.findResource(state.Lockspace, state.Name) != 0 ||
+		len(state.Locks) == 0 && (len(state.Value) == 0 || !sp.keepValues) {
+		r.broken = true
+		return
+	}
+	resource := t.addResource(state.Lockspace, state.Name)
+	switch {
+	case len(state.Value) > 0:
+		r.value(resource, state)
+	case state.ValueVersion != 0 || state.ValueInvalid:
+		r.broken = true
+	}
+	for i := range state.Locks {
+		if i > 0 && state.Locks[i].Queue < state.Locks[i-1].Queue {
+			r.broken = true
+		}
+		r.lock(resource, &state.Locks[i])
+	}
+	switch slot := t.resources.get(resource).contention; {
+	case slot != 0:
+		t.contentions.mut(slot).passed = state.Overtaken
+	case state.Overtaken != 0:
+		r.broken = true
+	}
+}
+
+func (r *Restore) value(resource uint32, state *ResourceState) {
+	v := r.table.ownValue(resource)
+	if len(state.Value) != int(v.length) {
+		r.broken = true
+		return
+	}
+	copy(v.bytes[:], state.Value)
+	v.version, v.invalid = state.ValueVersion, state.ValueInvalid
+}
+
+func (r *Restore) lock(resource uint32, state *LockState) {
+	t := r.table
+	o := t.owner(state.Session)
+	if o == nil || !t.possible(state) || t.findLock(state.Session, state.ID) != 0 || o.hasEnded(state.ID) ||
+		!state.Session.orphans() && !t.joined(t.resources.get(resource).lockspace, state.Session) {
+		r.broken = true
+		return
+	}
+	slot, l := t.locks.alloc()
+	*l = lockRecord{
+		id: state.ID, session: state.Session, token: state.Token, order: state.Order, resource: resource,
+		flags: state.Flags, granted: state.Granted, requested: state.Requested, blocking: modeSet(state.Blocking),
+		status: state.Status, denied: state.Denied, origin: state.Origin,
+	}
+	insert(&t.lockIndex, &t.locks, slot)
+	t.pushTail(slot, l, queue(state.Queue))
+	l.changed, l.stamp = state.Changed, state.Stamp
+	if state.Queue != QueueWaiting {
+		t.resources.mut(resource).hold(state.Granted)
+	}
+}
+
+// possible reports whether a lock can be like that, whatever else there is.
+func (t *Table) possible(l *LockState) bool {
+	switch {
+	case l.ID == 0 || l.Granted >= modes || l.Requested >= modes || l.Order == 0 || l.Order > t.lastOrder || l.Token > t.lastToken:
+		return false
+	case l.Blocking >= 1<<modes || l.Status&^(Demoted|AltMode) != 0 || int(l.Denied) >= reason.Count:
+		return false
+	case l.Flags&^(lockFlags|convertFlags) != 0:
+		return false
+	case l.Session.orphans() != (l.Origin != 0) || l.Origin != 0 && (l.Queue != QueueGranted || l.Blocking != 0):
+		return false
+	case l.Queue == QueueGranted:
+		return l.Requested == l.Granted && l.Token != 0
+	case l.Queue == QueueWaiting:
+		return l.Granted == NL && l.Token == 0 && l.Blocking == 0 && l.Status == 0 && l.Denied == reason.None
+	default:
+		return l.Queue == QueueConverting && l.Token != 0
+	}
+}
+
+// Finish returns the table, and false if what was given is not a possible state.
+func (r *Restore) Finish() (*Table, bool) {
+	t := r.table
+	// Sessions list their locks in order of creation, on which the order of
+	// events depends; resources came in any order.
+	slots := make([]uint32, 0, t.locks.used)
+	for slot := uint32(1); slot < t.locks.next; slot++ {
+		slots = append(slots, slot)
+	}
+	slices.SortFunc(slots, func(a, b uint32) int { return cmp.Compare(t.locks.get(a).order, t.locks.get(b).order) })
+	for _, slot := range slots {
+		l := t.locks.mut(slot)
+		t.ownLock(t.owner(l.session), slot, l)
+	}
+	return t, !r.broken && t.Check() == nil
+}

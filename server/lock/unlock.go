@@ -1,0 +1,148 @@
+package lock
+
+import "lock_gulmd/server/reason"
+
+// UnlockRequest gives up a lock.
+type UnlockRequest struct {
+	ID    ID
+	Flags Flags
+	// Value is written with ValBlk if the lock is held in PW or EX; not kept.
+	Value []byte
+}
+
+// Unlock gives up a lock whatever queue it stands in: Unlocked, or Refused with
+// NotHeld or Invalid. It also ends a lock that was denied, which is how its
+// session says that it knows.
+func (t *Table) Unlock(s Session, req UnlockRequest) Reply {
+	slot := t.findLock(s, req.ID)
+	switch {
+	case t.frozen(s):
+		return refuse(reason.NodeExpired)
+	case req.Flags&^unlockFlags != 0:
+		return refuse(reason.Invalid)
+	case slot == 0:
+		if o := t.owner(s); o != nil && o.forget(req.ID) {
+			t.ended--
+			return Reply{Outcome: Unlocked}
+		}
+		return refuse(reason.NotHeld)
+	case !t.checkValue(t.resources.get(t.locks.get(slot).resource).lockspace, req.Value):
+		return refuse(reason.Invalid)
+	}
+	l := t.locks.get(slot)
+	resource := l.resource
+	if l.queue != waiting && l.granted >= PW {
+		t.writeValue(resource, req.Flags, req.Value)
+	}
+	t.discard(t.owner(s), slot)
+	t.grant(resource)
+	t.sweep(resource)
+	return Reply{Outcome: Unlocked}
+}
+
+// Cancel withdraws what a lock waits for. A waiting request goes and the lock
+// with it: Cancelled in NL. A conversion goes and the lock stays: Cancelled in
+// its old mode. A granted lock is left alone: Granted. Refused with NotHeld.
+func (t *Table) Cancel(s Session, id ID) Reply {
+	if t.frozen(s) {
+		return refuse(reason.NodeExpired)
+	}
+	slot := t.findLock(s, id)
+	if slot == 0 {
+		return refuse(reason.NotHeld)
+	}
+	l := t.locks.get(slot)
+	held, token := l.granted, l.token
+	if l.queue == granted {
+		return Reply{Outcome: Granted, Mode: held, Token: token}
+	}
+	t.withdraw(slot)
+	return Reply{Outcome: Cancelled, Mode: held, Token: token}
+}
+
+// Deny ends what a lock waits for against its session's will: as the victim of a
+// deadlock, or because its time is over. The session gets an EventDenied. It
+// reports false if the lock does not wait.
+func (t *Table) Deny(s Session, id ID, why reason.Reason) bool {
+	slot := t.findLock(s, id)
+	if slot == 0 || t.locks.get(slot).queue == granted || t.frozen(s) {
+		return false
+	}
+	l := t.locks.mut(slot)
+	event := Event{Session: s, Lock: id, Kind: EventDenied, Mode: l.granted, Reason: why, Token: l.token}
+	if l.queue == waiting {
+		o := t.owner(s)
+		o.ended = append(o.ended, endedLock{id, why, t.now.index})
+		t.ended++
+	} else {
+		l.denied = why
+	}
+	t.events = append(t.events, event)
+	t.withdraw(slot)
+	return true
+}
+
+// withdraw takes a queued request back and grants what that allows.
+func (t *Table) withdraw(slot uint32) {
+	l := t.locks.get(slot)
+	resource := l.resource
+	converted := l.queue == converting
+	if converted {
+		t.unconvert(slot)
+	} else {
+		t.discard(t.owner(l.session), slot)
+	}
+	t.grant(resource)
+	if converted {
+		t.askNew(slot)
+	}
+	t.sweep(resource)
+}
+
+// unconvert puts a converting lock back into the granted queue in its old mode.
+func (t *Table) unconvert(slot uint32) {
+	t.dequeue(slot)
+	l := t.locks.mut(slot)
+	l.requested = l.granted
+	t.enqueue(slot, granted)
+	t.calm(l.resource)
+}
+
+// discard removes a lock altogether, without granting what that allows.
+func (t *Table) discard(o *owner, slot uint32) {
+	l := t.locks.get(slot)
+	resource := l.resource
+	if l.queue != waiting {
+		t.resources.mut(resource).drop(l.granted)
+	}
+	t.dequeue(slot)
+	t.dropLock(o, slot)
+	t.calm(resource)
+}
+
+// endedLock is a waiting request that was denied and whose session has not said
+// yet that it knows.
+type endedLock struct {
+	id      ID
+	why     reason.Reason
+	changed uint64
+}
+
+func (o *owner) hasEnded(id ID) bool {
+	for _, e := range o.ended {
+		if e.id == id {
+			return true
+		}
+	}
+	return false
+}
+
+func (o *owner) forget(id ID) bool {
+	for i, e := range o.ended {
+		if e.id == id {
+			o.ended = append(o.ended[:i], o.ended[i+1:]...)
+			return true
+		}
+	}
+	return false
+}

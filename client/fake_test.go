@@ -39,6 +39,7 @@ type fakeCluster struct {
 	messages, requests int // that came, with at least one request
 	largest            int // requests in one message
 	applied            map[string]int
+	last               map[gulmv1.Op]*gulmv1.Request
 	logouts            int
 }
 
@@ -73,6 +74,7 @@ type fakeSession struct {
 	seen    uint64 // confirmed
 	replies map[uint64]*gulmv1.Reply
 	locks   map[uint64]*fakeLock
+	ended   map[uint64]error // waiting requests that were denied and not acknowledged
 	spaces  map[uint32]bool
 	stream  *fakeStream
 	beat    time.Time // receipt of the newest
@@ -89,6 +91,7 @@ type fakeLock struct {
 	blocking   Mode
 	blocked    bool
 	quiet      bool
+	denied     error // ended the newest conversion
 }
 
 // fakeQueue is one resource.
@@ -122,6 +125,7 @@ func newFake(tb testing.TB, servers int) *fakeCluster {
 	c := &fakeCluster{
 		tb: tb, servers: map[string]*fakeServer{}, rate: 2 * time.Second, expiry: 6 * time.Second, inFlight: 1024,
 		spaces: map[string]uint32{}, sessions: map[uint64]*fakeSession{}, queues: map[string]*fakeQueue{}, applied: map[string]int{},
+		last: map[gulmv1.Op]*gulmv1.Request{},
 	}
 	for i := range servers {
 		c.start(fmt.Sprintf("127.0.0.%d:40040", i+1))
@@ -309,7 +313,7 @@ func (s *fakeServer) Login(ctx context.Context, req *gulmv1.LoginRequest) (*gulm
 	if session == nil {
 		session = &fakeSession{
 			number: uint64(len(c.sessions) + 1), loginID: string(req.GetLoginId()), node: req.GetNode(),
-			replies: map[uint64]*gulmv1.Reply{}, locks: map[uint64]*fakeLock{}, spaces: map[uint32]bool{},
+			replies: map[uint64]*gulmv1.Reply{}, locks: map[uint64]*fakeLock{}, spaces: map[uint32]bool{}, ended: map[uint64]error{},
 		}
 		c.sessions[session.number] = session
 	}
@@ -429,12 +433,17 @@ func (c *fakeCluster) attach(a *gulmv1.Attach) (*fakeSession, *fakeStream, error
 		if l.changed <= a.GetSeenIndex() {
 			continue
 		}
-		if l.held && l.mode == l.want {
+		if l.denied != nil {
+			out.out.Events = append(out.out.Events, l.deniedEvent(l.denied))
+		} else if l.held && l.mode == l.want {
 			out.out.Events = append(out.out.Events, l.event(gulmv1.EventKind_EVENT_KIND_GRANTED, l.mode))
 		}
 		if l.blocked {
 			out.out.Events = append(out.out.Events, l.event(gulmv1.EventKind_EVENT_KIND_BLOCKING, l.blocking))
 		}
+	}
+	for number, why := range session.ended {
+		out.out.Events = append(out.out.Events, (&fakeLock{number: number}).deniedEvent(why))
 	}
 	session.stream = out
 	out.signal()
@@ -520,6 +529,7 @@ func refused(err error) *gulmv1.Reply {
 
 func (c *fakeCluster) apply(s *fakeSession, req *gulmv1.Request) *gulmv1.Reply {
 	c.applied[req.GetOp().String()]++
+	c.last[req.GetOp()] = req
 	switch req.GetOp() {
 	case gulmv1.Op_OP_JOIN:
 		number, ok := c.spaces[string(req.GetName())]
@@ -532,8 +542,12 @@ func (c *fakeCluster) apply(s *fakeSession, req *gulmv1.Request) *gulmv1.Reply {
 	case gulmv1.Op_OP_LEAVE:
 		prefix := fmt.Sprintf("%d/", req.GetLockspace())
 		for _, l := range s.locks {
-			if l.key[:len(prefix)] == prefix {
+			here := l.key[:len(prefix)] == prefix
+			switch {
+			case here && req.GetFlags()&uint32(gulmv1.LeaveFlag_LEAVE_FLAG_FORCE) == 0:
 				return refused(ErrInUse)
+			case here:
+				c.drop(l)
 			}
 		}
 		if !s.spaces[req.GetLockspace()] {
@@ -543,6 +557,12 @@ func (c *fakeCluster) apply(s *fakeSession, req *gulmv1.Request) *gulmv1.Reply {
 		return &gulmv1.Reply{Outcome: gulmv1.Outcome_OUTCOME_LEFT}
 	case gulmv1.Op_OP_LOCK:
 		return c.lock(s, req)
+	case gulmv1.Op_OP_PURGE:
+		return &gulmv1.Reply{Outcome: gulmv1.Outcome_OUTCOME_UNLOCKED, Number: uint32(req.GetLock())}
+	}
+	if s.ended[req.GetLock()] != nil && req.GetOp() == gulmv1.Op_OP_UNLOCK {
+		delete(s.ended, req.GetLock())
+		return &gulmv1.Reply{Outcome: gulmv1.Outcome_OUTCOME_UNLOCKED}
 	}
 	l := s.locks[req.GetLock()]
 	if l == nil {
@@ -609,6 +629,7 @@ func (c *fakeCluster) convert(l *fakeLock, req *gulmv1.Request) *gulmv1.Reply {
 		l.want = l.mode
 		return refused(ErrTryFailed)
 	}
+	l.denied = nil
 	q.converting = append(q.converting, l)
 	c.ask(q, l)
 	return &gulmv1.Reply{Outcome: gulmv1.Outcome_OUTCOME_QUEUED}
@@ -654,6 +675,7 @@ func (q *fakeQueue) free(l *fakeLock) bool {
 // grant puts l among the holders; a converting lock stays there all the time.
 func (c *fakeCluster) grant(q *fakeQueue, l *fakeLock) *gulmv1.Reply {
 	c.token++
+	l.denied = nil
 	l.mode, l.held, l.token, l.changed, l.blocked, l.blocking = l.want, true, c.token, c.index, false, NL
 	if !slices.Contains(q.granted, l) {
 		q.granted = append(q.granted, l)

@@ -31,6 +31,10 @@ type Lock struct {
 	mode  Mode
 	token uint64
 	call  *call // the request under way
+	// status and value are what grants told; toWrite is from SetValue, nil if
+	// that was not called since the last write.
+	status         Status
+	value, toWrite []byte
 
 	hint     Mode // somebody waits for this, if hinted
 	hinted   bool
@@ -44,9 +48,12 @@ type Lock struct {
 // call is a LOCK or CONVERT from when it is asked for until it is granted,
 // refused or withdrawn.
 type call struct {
-	op  gulmv1.Op
-	to  Mode
-	req *request
+	op    gulmv1.Op
+	to    Mode
+	flags Flag
+	req   *request
+	// queued: the servers have said that it waits.
+	queued bool
 	// givenUp: nobody waits for it any more, and it is being withdrawn.
 	givenUp bool
 	// over is closed at the end; err is set before.
@@ -106,9 +113,10 @@ func (ls *Lockspace) lock(ctx context.Context, name string, mode Mode, flags Fla
 // Convert changes the mode of the lock and waits for it as long as ctx allows.
 // A conversion to a weaker mode waits for nobody.
 //
-// Errors leave the lock held: ErrTryFailed, ErrDeadlock of package gulmerr,
-// ErrBusy while another call converts it, ErrInvalid, ctx's; ErrNotHeld if it
-// was unlocked; what ended the session. If ctx ends first, Convert returns at
+// Errors leave the lock held: ErrTryFailed, ErrDeadlock, ErrTimedOut, ErrBusy
+// while another call converts it, ErrInvalid, ctx's; ErrNotHeld if it was
+// unlocked; what ended the session. With DemoteOnDeadlock an error may leave it
+// in NL. If ctx ends first, Convert returns at
 // once and the conversion is withdrawn in the background. Until that has an
 // answer, Mode tells what both modes cover, and Convert waits for it; the
 // conversion may win the race, and the lock then keeps the new mode.
@@ -171,6 +179,11 @@ func (l *Lock) tryStart(ctx context.Context, op gulmv1.Op, mode Mode, flags Flag
 		return nil, wait, err
 	}
 	msg := &gulmv1.Request{Op: op, Mode: gulmv1.Mode(mode), Flags: uint32(flags)}
+	if op == gulmv1.Op_OP_CONVERT {
+		if msg.Value, err = l.outgoing(flags); err != nil {
+			return nil, nil, err
+		}
+	}
 	if op == gulmv1.Op_OP_LOCK {
 		n.lastLock++
 		l.number = n.lastLock
@@ -179,7 +192,7 @@ func (l *Lock) tryStart(ctx context.Context, op gulmv1.Op, mode Mode, flags Flag
 		msg.Lockspace, msg.Name = l.space.number, []byte(l.name)
 	}
 	msg.Lock = l.number
-	c = &call{op: op, to: mode, over: make(chan struct{})}
+	c = &call{op: op, to: mode, flags: flags, over: make(chan struct{})}
 	c.req = &request{msg: msg, slot: slot.use(), done: func(reply *gulmv1.Reply, err error) { l.answered(c, reply, err) }}
 	l.call = c
 	n.pipe.push(c.req)
@@ -258,6 +271,7 @@ func (l *Lock) answered(c *call, reply *gulmv1.Reply, err error) {
 		return // an event was faster, or the lock is gone
 	}
 	if err == nil && reply.GetOutcome() == gulmv1.Outcome_OUTCOME_QUEUED {
+		c.queued = true
 		return // an event follows
 	}
 	if err = refusal(reply, err, gulmv1.Outcome_OUTCOME_GRANTED); err != nil {
@@ -265,6 +279,7 @@ func (l *Lock) answered(c *call, reply *gulmv1.Reply, err error) {
 		return
 	}
 	l.granted(c, Mode(reply.GetMode()), reply.GetToken())
+	l.learn(reply.GetStatus(), reply.GetValue())
 }
 
 // cancelled takes the reply to the CANCEL of a call. Only two answers say
@@ -276,6 +291,9 @@ func (l *Lock) cancelled(c *call, reply *gulmv1.Reply) {
 	}
 	switch reply.GetOutcome() {
 	case gulmv1.Outcome_OUTCOME_CANCELLED:
+		if c.op == gulmv1.Op_OP_CONVERT {
+			l.keeps(Mode(reply.GetMode()))
+		}
 		l.refused(c, gulmerr.ErrCanceled)
 	case gulmv1.Outcome_OUTCOME_GRANTED:
 		l.granted(c, Mode(reply.GetMode()), reply.GetToken())
@@ -288,9 +306,14 @@ func (l *Lock) event(e *gulmv1.Event) {
 	mode := Mode(e.GetMode())
 	switch e.GetKind() {
 	case gulmv1.EventKind_EVENT_KIND_GRANTED:
-		if l.call != nil && l.call.to == mode && e.GetToken() > l.token {
+		if l.call != nil && l.call.accepts(mode) && e.GetToken() > l.token {
 			l.granted(l.call, mode, e.GetToken())
 		}
+		if l.phase == phaseHeld && e.GetToken() == l.token {
+			l.learn(e.GetStatus(), e.GetValue())
+		}
+	case gulmv1.EventKind_EVENT_KIND_DENIED:
+		l.denied(e)
 	case gulmv1.EventKind_EVENT_KIND_BLOCKING:
 		l.hintAt(mode)
 	}
@@ -299,11 +322,15 @@ func (l *Lock) event(e *gulmv1.Event) {
 // granted ends a call with success. A lock that nobody waits for any more is
 // unlocked again.
 func (l *Lock) granted(c *call, mode Mode, token uint64) {
+	if token > l.token { // else the CANCEL of a conversion that was denied found the earlier grant
+		l.wrote(c, mode)
+		l.status = 0
+	}
 	l.mode, l.token, l.phase = mode, token, phaseHeld
 	l.held.Store(true) // before finish: the caller goes on right then, without a lock
 	l.finish(c, nil)
 	if c.givenUp && c.op == gulmv1.Op_OP_LOCK {
-		l.release(nil)
+		l.release(0, nil, nil)
 		l.space.tidied()
 		return
 	}
@@ -339,12 +366,6 @@ func (l *Lock) forget() {
 	delete(l.space.node.locks, l.number)
 }
 
-// release asks the servers to unlock, and forgets the lock.
-func (l *Lock) release(done func(*gulmv1.Reply, error)) {
-	l.forget()
-	l.space.node.pipe.push(&request{msg: &gulmv1.Request{Op: gulmv1.Op_OP_UNLOCK, Lock: l.number}, done: done})
-}
-
 // failed ends the lock with the node.
 func (l *Lock) failed(err error) {
 	if l.call != nil {
@@ -352,63 +373,6 @@ func (l *Lock) failed(err error) {
 	}
 	l.phase, l.mode = phaseGone, NL
 	l.held.Store(false)
-}
-
-// Unlock gives the lock up. It does not wait for the servers: whatever is asked
-// for later reaches them after it. Errors: ErrNotHeld if it was unlocked
-// before; ErrBusy while another call converts it; what ended the session.
-func (l *Lock) Unlock() error {
-	if err := l.unlock(nil); err != nil {
-		return l.wrap("unlock", err)
-	}
-	return nil
-}
-
-// UnlockWait is Unlock that returns when the servers have done it, or with
-// ctx's error, after which it goes on by itself.
-func (l *Lock) UnlockWait(ctx context.Context) error {
-	answer := make(chan error, 1)
-	err := l.unlock(func(reply *gulmv1.Reply, err error) {
-		answer <- refusal(reply, err, gulmv1.Outcome_OUTCOME_UNLOCKED)
-	})
-	if err == nil {
-		select {
-		case err = <-answer:
-		case <-ctx.Done():
-			err = context.Cause(ctx)
-		}
-	}
-	if err != nil {
-		return l.wrap("unlock", err)
-	}
-	return nil
-}
-
-func (l *Lock) unlock(done func(*gulmv1.Reply, error)) error {
-	n := l.space.node
-	n.mu.Lock()
-	switch {
-	case n.err != nil:
-		defer n.mu.Unlock()
-		return n.err
-	case l.phase != phaseHeld:
-		n.mu.Unlock()
-		return ErrNotHeld
-	case l.call != nil && !l.call.givenUp:
-		n.mu.Unlock()
-		return ErrBusy
-	}
-	if l.call != nil { // its CANCEL is on the way, before the UNLOCK
-		l.finish(l.call, gulmerr.ErrCanceled)
-	}
-	l.release(done)
-	l.space.locks--
-	cancel := l.cancel
-	n.mu.Unlock()
-	if cancel != nil {
-		cancel(ErrUnlocked)
-	}
-	return nil
 }
 
 // Name returns the resource's name.
@@ -425,7 +389,7 @@ func (l *Lock) Mode() Mode {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if l.call != nil && l.phase == phaseHeld {
-		return meet(l.mode, l.call.to)
+		return l.surely(l.call)
 	}
 	return l.mode
 }

@@ -36,8 +36,10 @@ type Lockspace struct {
 	err    error // why joining failed, or the node ended
 	// givenUp: whoever joined does not wait any more; it is to be left.
 	givenUp bool
-	locks   int // of callers
-	loose   int // locks that were given up and are not gone yet
+	// valueLen is the length of value blocks, 0 while it is not known.
+	valueLen int
+	locks    int // of callers
+	loose    int // locks that were given up and are not gone yet
 	// settled is closed when joining, or leaving, has an answer.
 	settled chan struct{}
 	// tidy, if not nil, is closed when loose becomes 0.
@@ -46,12 +48,16 @@ type Lockspace struct {
 
 // Join joins the lockspace of this name, 1 to 64 bytes, and makes it if it does
 // not exist. Errors: ErrInvalid; ErrInUse if this Node has joined it already;
-// gulmerr.ErrPolicy if it exists with another policy; ErrLimit; ctx's; what
+// gulmerr.ErrPolicy if it exists with another policy or ValueLen; ErrExists and
+// ErrNoLockspace as the options say; ErrLimit; ctx's; what
 // ended the session. If ctx ends first, a join that succeeds after all is
 // undone.
 func (n *Node) Join(ctx context.Context, name string, opts JoinOptions) (*Lockspace, error) {
 	if len(name) < 1 || len(name) > maxSpaceName {
 		return nil, gulmerr.New(ErrInvalid, "name of lockspace %q has %d bytes, 1 to %d", name, len(name), maxSpaceName)
+	}
+	if opts.ValueLen < 0 || opts.ValueLen > maxValueLen {
+		return nil, gulmerr.New(ErrInvalid, "value blocks of %d bytes for lockspace %q, 1 to %d, or 0", opts.ValueLen, name, maxValueLen)
 	}
 	for {
 		ls, wait, err := n.startJoin(ctx, name, opts)
@@ -88,12 +94,28 @@ func (n *Node) startJoin(ctx context.Context, name string, opts JoinOptions) (ls
 		}
 		return nil, nil, gulmerr.New(ErrInUse, "this node has joined it already")
 	}
-	ls = &Lockspace{node: n, name: name, onBlocking: opts.OnBlocking, settled: make(chan struct{})}
+	ls = &Lockspace{node: n, name: name, onBlocking: opts.OnBlocking, valueLen: opts.ValueLen, settled: make(chan struct{})}
 	n.spaces[name] = ls
 	n.pipe.push(&request{slot: slot.use(), done: ls.joined, msg: &gulmv1.Request{
 		Op: gulmv1.Op_OP_JOIN, Name: []byte(name), Policy: gulmv1.Policy(opts.Policy),
+		Flags: opts.flags(), ValueLen: uint32(opts.ValueLen),
 	}})
 	return ls, nil, nil
+}
+
+// flags returns the bits of JoinFlag.
+func (o *JoinOptions) flags() uint32 {
+	var bits gulmv1.JoinFlag
+	if o.Exclusive {
+		bits |= gulmv1.JoinFlag_JOIN_FLAG_EXCLUSIVE
+	}
+	if o.Existing {
+		bits |= gulmv1.JoinFlag_JOIN_FLAG_EXISTING
+	}
+	if o.KeepValues {
+		bits |= gulmv1.JoinFlag_JOIN_FLAG_KEEP_VALUES
+	}
+	return uint32(bits)
 }
 
 // awaitJoin waits for the answer.
@@ -126,7 +148,7 @@ func (ls *Lockspace) joined(reply *gulmv1.Reply, err error) {
 	}
 	ls.number = reply.GetNumber()
 	if ls.givenUp {
-		ls.leave() // settled stays open until that is answered
+		ls.leave(0) // settled stays open until that is answered
 		return
 	}
 	ls.phase = spaceJoined
@@ -134,9 +156,9 @@ func (ls *Lockspace) joined(reply *gulmv1.Reply, err error) {
 }
 
 // leave asks to leave.
-func (ls *Lockspace) leave() {
+func (ls *Lockspace) leave(flags gulmv1.LeaveFlag) {
 	ls.phase = spaceLeaving
-	ls.node.pipe.push(&request{done: ls.left, msg: &gulmv1.Request{Op: gulmv1.Op_OP_LEAVE, Lockspace: ls.number}})
+	ls.node.pipe.push(&request{done: ls.left, msg: &gulmv1.Request{Op: gulmv1.Op_OP_LEAVE, Lockspace: ls.number, Flags: uint32(flags)}})
 }
 
 // left takes the answer to LEAVE.
@@ -192,14 +214,18 @@ func (ls *Lockspace) Leave(ctx context.Context) error {
 		if !done {
 			continue
 		}
-		ls.node.mu.Lock()
-		err = ls.err
-		ls.node.mu.Unlock()
-		if err != nil {
-			err = fmt.Errorf("leave lockspace %q: %w", ls.name, err)
-		}
-		return err
+		return ls.howLeft()
 	}
+}
+
+// howLeft returns the answer to LEAVE.
+func (ls *Lockspace) howLeft() error {
+	ls.node.mu.Lock()
+	defer ls.node.mu.Unlock()
+	if ls.err != nil {
+		return fmt.Errorf("leave lockspace %q: %w", ls.name, ls.err)
+	}
+	return nil
 }
 
 // startLeave asks to leave (asked), or finds that locks which were given up
@@ -222,7 +248,7 @@ func (ls *Lockspace) startLeave() (wait <-chan struct{}, asked bool, err error) 
 		return ls.tidy, false, nil
 	}
 	ls.settled, ls.err = make(chan struct{}), nil
-	ls.leave()
+	ls.leave(0)
 	return ls.settled, true, nil
 }
 
@@ -246,7 +272,7 @@ func (ls *Lockspace) Node() *Node { return ls.node }
 // locks then stand in each other's way like those of different nodes. Lock
 // never returns a lock while the node's locks are in doubt.
 //
-// Errors: ErrInvalid; ErrLimit; ErrDeadlock of package gulmerr; ErrNoLockspace
+// Errors: ErrInvalid; ErrLimit; ErrDeadlock; ErrTimedOut; ErrNoLockspace
 // if the lockspace was left; what ended the session; ctx's. If ctx ends first,
 // Lock returns at once and the request is withdrawn in the background; a lock
 // that is granted nevertheless is unlocked.

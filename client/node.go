@@ -45,6 +45,7 @@ type Node struct {
 	err      error // why nothing can be asked for any more
 	pipe     pipeline
 	seen     uint64 // the greatest index that the servers have told
+	applied  uint64 // requests up to this were applied when the stream began
 	lastLock uint64
 	locks    map[uint64]*Lock
 	spaces   map[string]*Lockspace

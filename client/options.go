@@ -84,6 +84,15 @@ type JoinOptions struct {
 	// Policy is what must happen before the locks of a failed node are
 	// released; all that join must say the same.
 	Policy Policy
+	// Exclusive refuses a lockspace that exists (ErrExists), Existing one that
+	// does not (ErrNoLockspace). Not both.
+	Exclusive, Existing bool
+	// KeepValues keeps value blocks although nobody has a lock on their resource.
+	// It is decided by who makes the lockspace.
+	KeepValues bool
+	// ValueLen is the length of value blocks in bytes, 1 to 255; 0 means that of
+	// the lockspace, or 32 for a new one.
+	ValueLen int
 	// OnBlocking, if not nil, is called when somebody waits for a lock of the
 	// lockspace to give way to a mode. Calls come one at a time from a goroutine
 	// that all lockspaces of the node share, never before the lock is granted,

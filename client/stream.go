@@ -139,6 +139,7 @@ func (s *stream) attach() error {
 	s.attached = true
 	n.mu.Lock()
 	n.pipe.restart()
+	n.applied = first.GetAttached().GetApplied()
 	n.mu.Unlock()
 	n.master.Store(&s.addr)
 	n.events.put(Event{Kind: EventConnected, At: time.Now(), Server: s.addr})
@@ -181,9 +182,7 @@ func (s *stream) take(reply *gulmv1.SessionReply) error {
 			n.pipe.answer(r)
 		}
 		for _, e := range reply.GetEvents() {
-			if l := n.locks[e.GetLock()]; l != nil {
-				l.event(e)
-			}
+			n.event(e)
 		}
 		n.seen = max(n.seen, reply.GetIndex())
 	}
@@ -193,6 +192,17 @@ func (s *stream) take(reply *gulmv1.SessionReply) error {
 		s.watch.Reset(n.live.patience)
 	}
 	return nil
+}
+
+// event hands an event to its lock.
+func (n *Node) event(e *gulmv1.Event) {
+	if l := n.locks[e.GetLock()]; l != nil {
+		l.event(e)
+		return
+	}
+	if e.GetKind() == gulmv1.EventKind_EVENT_KIND_DENIED {
+		n.acknowledge(e.GetLock()) // nobody else will: the lock was left with its lockspace
+	}
 }
 
 // reasonOutOfOrder is the one reason that is no answer to a request.

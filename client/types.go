@@ -75,11 +75,47 @@ func join(a, b Mode) Mode {
 type Flag uint32
 
 const (
-	// NotifyHolders, with TryLock or TryConvert: those in the way get a blocking
+	// NotifyHolders (NOQUEUEBAST, GULM: Do_CB), with TryLock or TryConvert: those in the way get a blocking
 	// callback although nobody waits for them.
 	NotifyHolders = Flag(gulmv1.Flag_FLAG_NOQUEUEBAST)
-	// NoBlocking: this lock never gets a blocking callback.
+	// NoBlocking (NOCALLBACKS here, GULM: NoCallBacks), with Lock and TryLock: this
+	// lock never gets a blocking callback.
 	NoBlocking = Flag(gulmv1.Flag_FLAG_NOCALLBACKS)
+
+	// Value (VALBLK; GULM: the LVB) lets the value block take part: grants read it
+	// into Lock.Value, conversions and Unlock from PW or EX write it.
+	Value = Flag(gulmv1.Flag_FLAG_VALBLK)
+	// SpoilValue (IVVALBLK), where Value would write: marks the value block as not
+	// valid instead.
+	SpoilValue = Flag(gulmv1.Flag_FLAG_IVVALBLK)
+	// QueueBehind (QUECVT), with Convert to more: waits behind the conversions that
+	// wait already, even if it could be granted.
+	QueueBehind = Flag(gulmv1.Flag_FLAG_QUECVT)
+	// DemoteOnDeadlock (CONVDEADLK), with Convert: lets go of the held mode instead
+	// of failing with ErrDeadlock; Status then has Demoted.
+	DemoteOnDeadlock = Flag(gulmv1.Flag_FLAG_CONVDEADLK)
+	// Persistent (PERSISTENT): when the process logs out, the lock stays with its
+	// node as an orphan; see AdoptOrphan and Node.Purge.
+	Persistent = Flag(gulmv1.Flag_FLAG_PERSISTENT)
+	// NoVictim (NODLCKWT): the request stays queued rather than fail with
+	// ErrDeadlock.
+	NoVictim = Flag(gulmv1.Flag_FLAG_NODLCKWT)
+	// Expedite (EXPEDITE), with Lock in NL: is granted whoever waits.
+	Expedite = Flag(gulmv1.Flag_FLAG_EXPEDITE)
+	// AtHead (HEADQUE; with AnyOrder GULM: Priority): waits at the head of the queue.
+	AtHead = Flag(gulmv1.Flag_FLAG_HEADQUE)
+	// AnyOrder (NOORDER; with AtHead GULM: Priority): is granted as soon as the mode
+	// is free, whoever waits.
+	AnyOrder = Flag(gulmv1.Flag_FLAG_NOORDER)
+	// AdoptOrphan (ORPHAN), with Lock: takes over an orphan of this node of exactly
+	// this name and mode; ErrNotHeld if there is none, ErrTryFailed if it is in
+	// another mode.
+	AdoptOrphan = Flag(gulmv1.Flag_FLAG_ORPHAN)
+	// OrShared (ALTPR; GULM: Any) takes PR if the wanted mode is not free; Status
+	// then has OtherMode.
+	OrShared = Flag(gulmv1.Flag_FLAG_ALTPR)
+	// OrDeferred (ALTCW; GULM: Any) takes CW likewise.
+	OrDeferred = Flag(gulmv1.Flag_FLAG_ALTCW)
 
 	noQueue = Flag(gulmv1.Flag_FLAG_NOQUEUE)
 )
@@ -182,6 +218,13 @@ var (
 var (
 	// ErrTryFailed: the lock is not free and the request asked not to wait.
 	ErrTryFailed = gulmerr.ErrTryFailed
+	// ErrDeadlock: waiting would never end, since others wait for this lock; unlock
+	// or weaken it, and try again.
+	ErrDeadlock = gulmerr.ErrDeadlock
+	// ErrTimedOut: the servers ended the request after as long as it may wait.
+	ErrTimedOut = gulmerr.ErrTimedOut
+	// ErrExists: the lockspace exists, and JoinOptions.Exclusive wants a new one.
+	ErrExists = gulmerr.ErrExists
 	// ErrBusy: the lock has a request under way.
 	ErrBusy = gulmerr.ErrBusy
 	// ErrNotHeld: the lock was unlocked already, or the servers do not know it.

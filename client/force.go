@@ -1,0 +1,103 @@
+package client
+
+import (
+	"context"
+	"fmt"
+
+	gulmv1 "lock_gulmd/proto/gulm/v1"
+)
+
+// LeaveForce ends the membership with all locks of this node in the lockspace:
+// their contexts end (ErrUnlocked), calls that wait for one fail with
+// ErrNoLockspace, and value blocks that one of them could have written are not
+// valid any more. The caller has stopped using what they protect. Errors as
+// Leave, but for ErrInUse.
+func (ls *Lockspace) LeaveForce(ctx context.Context) error {
+	wait, ends, err := ls.startForce()
+	for _, end := range ends {
+		end(ErrUnlocked)
+	}
+	if err != nil {
+		return fmt.Errorf("leave lockspace %q: %w", ls.name, err)
+	}
+	select {
+	case <-wait:
+	case <-ctx.Done():
+		return fmt.Errorf("leave lockspace %q: %w", ls.name, context.Cause(ctx))
+	}
+	return ls.howLeft()
+}
+
+// startForce forgets all locks of the lockspace and asks to leave. It returns
+// the ends of their contexts, and what is closed with the answer.
+func (ls *Lockspace) startForce() (wait <-chan struct{}, ends []context.CancelCauseFunc, err error) {
+	n := ls.node
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.err != nil:
+		return nil, nil, n.err
+	case ls.phase != spaceJoined:
+		return nil, nil, ErrNoLockspace
+	}
+	for _, l := range n.locks {
+		if l.space != ls {
+			continue
+		}
+		if l.call != nil { // the servers get its request before the LEAVE
+			l.finish(l.call, ErrNoLockspace)
+		}
+		l.forget()
+		if l.cancel != nil {
+			ends = append(ends, l.cancel)
+		}
+	}
+	ls.locks, ls.loose = 0, 0
+	if ls.tidy != nil {
+		close(ls.tidy)
+		ls.tidy = nil
+	}
+	ls.settled, ls.err = make(chan struct{}), nil
+	ls.leave(gulmv1.LeaveFlag_LEAVE_FLAG_FORCE)
+	return ls.settled, ends, nil
+}
+
+// Purge releases the orphans that an earlier session has left to this node (see
+// Persistent), in all lockspaces, or those of every session with 0. It returns
+// how many there were. Value blocks that one of them could have written are not
+// valid any more. Errors: ctx's, after which it goes on by itself; what ended
+// the session.
+func (n *Node) Purge(ctx context.Context, session uint64) (int, error) {
+	slot, err := n.slot(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("purge orphans: %w", err)
+	}
+	type result struct {
+		orphans int
+		err     error
+	}
+	answer := make(chan result, 1)
+	n.mu.Lock()
+	if n.err != nil {
+		defer n.mu.Unlock()
+		slot.drop()
+		return 0, fmt.Errorf("purge orphans: %w", n.err)
+	}
+	n.pipe.push(&request{
+		slot: slot.use(), msg: &gulmv1.Request{Op: gulmv1.Op_OP_PURGE, Lock: session},
+		done: func(reply *gulmv1.Reply, err error) {
+			answer <- result{int(reply.GetNumber()), refusal(reply, err, gulmv1.Outcome_OUTCOME_UNLOCKED)}
+		},
+	})
+	n.mu.Unlock()
+	var got result
+	select {
+	case got = <-answer:
+	case <-ctx.Done():
+		got.err = context.Cause(ctx)
+	}
+	if got.err != nil {
+		return 0, fmt.Errorf("purge orphans: %w", got.err)
+	}
+	return got.orphans, nil
+}

@@ -55,6 +55,8 @@ func Open(opt Options) (*Server, error) {
 	}
 	s.peers = newPeers(&s.opt)
 	s.machine = machine.New(s.hub.Deliver)
+	// Streams that are still attached would miss what the snapshot skips.
+	s.machine.OnRestore = func() { s.hub.CloseAll(gulmerr.NotMaster("", "")) }
 	var err error
 	if s.replica, err = replica.Open(s.replicaConfig(), s.machine); err != nil {
 		return nil, err

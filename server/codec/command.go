@@ -49,6 +49,7 @@ func setBody(m *raftlogv1.Command, c state.Command) {
 	case state.Expire:
 		m.Body = &raftlogv1.Command_Expire{Expire: &raftlogv1.Expire{
 			Term: c.Term, Node: utf8(c.Node), Incarnation: c.Incarnation, SeenIndex: c.Seen, SilentMs: c.Silent, Reason: utf8(c.Reason),
+			Session: c.Session,
 		}}
 	case state.FenceBegin:
 		m.Body = &raftlogv1.Command_FenceBegin{FenceBegin: &raftlogv1.FenceBegin{
@@ -123,6 +124,7 @@ func bodyOf(m *raftlogv1.Command) (state.Command, error) {
 		x := b.Expire
 		return state.Expire{
 			Term: x.GetTerm(), Life: life(x), Seen: x.GetSeenIndex(), Silent: x.GetSilentMs(), Reason: x.GetReason(),
+			Session: x.GetSession(),
 		}, nil
 	case *raftlogv1.Command_FenceBegin:
 		return state.FenceBegin{Term: b.FenceBegin.GetTerm(), Life: life(b.FenceBegin)}, nil

@@ -38,7 +38,7 @@ func examples() []state.Command {
 			Node: "nodé1", BootID: "c0ffee", LoginID: member.LoginID{15: 1, 0: 0xff}, Process: "lockd", Expiry: 6000,
 		}},
 		state.Logout{Session: 11},
-		state.Expire{Term: 12, Life: life, Seen: 13, Silent: 14, Reason: "session 1 (lockd) was silent for 6s"},
+		state.Expire{Term: 12, Life: life, Session: 25, Seen: 13, Silent: 14, Reason: "session 1 (lockd) was silent for 6s"},
 		state.FenceBegin{Term: 15, Life: life},
 		state.FenceAttempted{Term: 16, Life: life, Attempt: member.Attempt{
 			Method: "power", Device: "apc1", Agent: "fence_apc off", Outcome: "failed", Output: "no\nanswer", Start: 17, Duration: 18,

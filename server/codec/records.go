@@ -65,7 +65,7 @@ func sessionToLog(s *state.SessionImage) *raftlogv1.Session {
 	out := &raftlogv1.Session{
 		Session: s.Number, Node: s.Node, Incarnation: s.Incarnation, LoginId: s.LoginID[:], Process: s.Process,
 		Applied: s.Applied, Confirmed: s.Confirmed, Frozen: s.Frozen,
-		ExpiryMs: s.Expiry,
+		ExpiryMs: s.Expiry, SeenIndex: s.Seen,
 	}
 	for _, k := range s.Kept {
 		out.Replies = append(out.Replies, &raftlogv1.KeptReply{
@@ -82,7 +82,7 @@ func sessionFromLog(s *raftlogv1.Session, ok *bool) state.SessionImage {
 			Number: s.GetSession(), Node: s.GetNode(), Incarnation: s.GetIncarnation(), Process: s.GetProcess(), Frozen: s.GetFrozen(),
 			Expiry: s.GetExpiryMs(),
 		},
-		Applied: s.GetApplied(), Confirmed: s.GetConfirmed(),
+		Applied: s.GetApplied(), Confirmed: s.GetConfirmed(), Seen: s.GetSeenIndex(),
 	}
 	copy(out.LoginID[:], s.GetLoginId())
 	*ok = *ok && len(s.GetLoginId()) == len(out.LoginID)

@@ -29,6 +29,11 @@ type Applied struct {
 
 // Machine implements replica.Machine. Use New.
 type Machine struct {
+	// OnRestore, if not nil, is called with the machine locked after a snapshot
+	// has replaced the state: what was told of the state before is incomplete.
+	// Set it before the machine is used.
+	OnRestore func()
+
 	observe func(*Applied)
 
 	mu      sync.RWMutex
@@ -102,6 +107,9 @@ func (m *Machine) Restore(r io.Reader) error {
 	defer m.mu.Unlock()
 	m.state = s
 	m.digests = [digestsKept]digestAt{}
+	if m.OnRestore != nil {
+		m.OnRestore()
+	}
 	return nil
 }
 

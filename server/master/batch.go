@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -11,6 +12,9 @@ import (
 	"lock_gulmd/server/replica"
 	"lock_gulmd/server/state"
 )
+
+// busyPause is before an entry is proposed again that found the log full.
+const busyPause = 5 * time.Millisecond
 
 // batcher gathers the requests of all streams into log entries. While entries
 // are under way the next one fills up; nothing ever waits for a timer.
@@ -102,11 +106,22 @@ func (b *batcher) propose(ctx context.Context) error {
 				<-b.slots
 				break
 			}
-			f, err := b.t.m.cfg.Replica.Propose(codec.Encode(time.Now().UnixMilli(), &state.Batch{Groups: groups}))
+			f, err := b.write(ctx, codec.Encode(time.Now().UnixMilli(), &state.Batch{Groups: groups}))
 			if err != nil {
 				return translate(err)
 			}
 			b.futures <- f
+		}
+	}
+}
+
+// write proposes an entry. That the log is full is no reason to end the term: it
+// waits until there is room.
+func (b *batcher) write(ctx context.Context, entry []byte) (*replica.Future, error) {
+	for {
+		f, err := b.t.m.cfg.Replica.Propose(entry)
+		if !errors.Is(err, replica.ErrBusy) || !sleep(ctx, busyPause) {
+			return f, err
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 // behind another whose beat is acknowledged. Nodes count their locks as lost at
 // least that part before the expiry time, so a session learns that its sibling's
 // silence endangers it before the node can be expired.
-const siblingShare = 6
+const siblingShare = 8
 
 // beats knows when each session was last heard of.
 type beats struct {
@@ -210,12 +210,16 @@ func (t *term) acknowledge(ctx context.Context) error {
 		}
 		others := t.others(pending)
 		for session, p := range pending {
-			t.beats.settle(session, p, others[session], t.m.cfg.Expiry/siblingShare, func() {
+			t.beats.settle(session, p, others[session], t.slack(), func() {
 				t.m.cfg.Hub.Acknowledge(session, p.number)
 			})
 		}
 	}
 }
+
+// slack is how long another session of a node may have been silent when a beat
+// arrives that is to be acknowledged at once.
+func (t *term) slack() time.Duration { return t.m.cfg.Expiry / siblingShare }
 
 // others returns, for sessions whose node has more than one, the other ones.
 func (t *term) others(pending map[uint64]beat) map[uint64][]uint64 {

@@ -53,7 +53,9 @@ type suspect struct {
 	node    member.Node
 	session member.Session
 	silent  time.Duration
-	all     []uint64 // sessions of the node
+	limit   time.Duration // of silence that the node was allowed
+	seen    uint64        // log index of the last command in which session took part
+	all     []uint64      // sessions of the node
 }
 
 func (t *term) judge(ctx context.Context) error {
@@ -68,11 +70,11 @@ func (t *term) judge(ctx context.Context) error {
 		// What arrived while a majority was asked counts; what arrives from now
 		// on is not acknowledged, lest a node is told that it is safe and then
 		// expired.
-		if !t.beats.condemn(s.session.Number, t.m.cfg.Expiry, s.all) {
+		if !t.beats.condemn(s.session.Number, s.limit, s.all) {
 			continue
 		}
 		why := fmt.Sprintf("session %d (%s) was silent for %v", s.session.Number, s.session.Process, s.silent.Round(time.Millisecond))
-		expired, err := t.expireNode(ctx, s.node, s.node.Seen, s.silent, why)
+		expired, err := t.expireNode(ctx, s, why)
 		if err != nil {
 			return err
 		}
@@ -89,18 +91,17 @@ func (t *term) suspects() []suspect {
 		sessions []member.Session
 		nodes    []member.Node
 	)
-	allowed := map[uint64]time.Duration{}
+	seen := map[uint64]uint64{}
 	t.m.cfg.Machine.View(func(s *state.State) {
 		for _, x := range s.Members().Sessions() {
 			if !x.Frozen {
-				// A session keeps to what it was told at login: with a shorter time
-				// its node would be expired before it knows.
-				allowed[x.Number] = max(t.m.cfg.Expiry, time.Duration(x.Expiry)*time.Millisecond)
 				sessions = append(sessions, x)
+				seen[x.Number] = s.Seen(x.Number)
 			}
 		}
 		nodes = append(nodes, s.Members().Nodes()...)
 	})
+	allowed := t.allowed(sessions)
 	late := t.beats.keep(allowed)
 	if len(late) == 0 {
 		return nil
@@ -114,7 +115,7 @@ func (t *term) suspects() []suspect {
 			}
 			s.all = append(s.all, x.Number)
 			if silent := late[x.Number]; silent > s.silent {
-				s.session, s.silent = x, silent
+				s.session, s.silent, s.limit, s.seen = x, silent, allowed[x.Number], seen[x.Number]
 			}
 		}
 		if s.silent > 0 {
@@ -124,12 +125,30 @@ func (t *term) suspects() []suspect {
 	return out
 }
 
+// allowed returns the silence that each session is allowed: the expiry time, or
+// the longest one that a session of its node was told at login. With a shorter
+// one the node would be expired before all of them know.
+func (t *term) allowed(sessions []member.Session) map[uint64]time.Duration {
+	told := map[string]time.Duration{}
+	for _, x := range sessions {
+		told[x.Node] = max(told[x.Node], t.m.cfg.Expiry, time.Duration(x.Expiry)*time.Millisecond)
+	}
+	allowed := map[uint64]time.Duration{}
+	for _, x := range sessions {
+		allowed[x.Number] = told[x.Node]
+	}
+	return allowed
+}
+
 // expireNode proposes that a node is dead, and reports whether it is so. That the
-// state refuses, because the node gave a sign of life or is gone, is no error.
-func (t *term) expireNode(ctx context.Context, n member.Node, seen uint64, silent time.Duration, why string) (bool, error) {
+// state refuses, because the suspected session gave a sign of life or is gone, is
+// no error. What other sessions of the node do meanwhile does not matter: one
+// silent session is a machine in doubt.
+func (t *term) expireNode(ctx context.Context, s suspect, why string) (bool, error) {
+	n := s.node
 	result, err := t.do(ctx, state.Expire{
-		Term: t.number, Life: member.Life{Node: n.Name, Incarnation: n.Incarnation}, Seen: seen,
-		Silent: silent.Milliseconds(), Reason: why,
+		Term: t.number, Life: member.Life{Node: n.Name, Incarnation: n.Incarnation}, Session: s.session.Number, Seen: s.seen,
+		Silent: s.silent.Milliseconds(), Reason: why,
 	})
 	switch {
 	case err != nil:

@@ -23,6 +23,10 @@ const (
 	DefaultMaxInFlight   = 2
 	DefaultMaxQueued     = 1 << 16
 	DefaultCheckInterval = 30 * time.Second
+	// maxCalls is how many commands that nodes and operators asked for, beside
+	// requests for locks, are under way at once: far fewer than the log takes, so
+	// that the master's own always find room.
+	maxCalls = 512
 	// termPause is before a server that still leads tries its takeover again.
 	termPause = 200 * time.Millisecond
 )
@@ -65,6 +69,7 @@ type Config struct {
 // Master runs the terms of one server. Use New and Run.
 type Master struct {
 	cfg     Config
+	calls   chan struct{} // commands under way that others asked for
 	serving atomic.Pointer[term]
 }
 
@@ -77,7 +82,7 @@ func New(cfg Config) *Master {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Master{cfg: cfg}
+	return &Master{cfg: cfg, calls: make(chan struct{}, maxCalls)}
 }
 
 func setDefault[T comparable](p *T, v T) {
@@ -190,6 +195,12 @@ func (m *Master) Do(ctx context.Context, c state.Command) (state.Result, error) 
 	if err != nil {
 		return state.Result{}, err
 	}
+	select {
+	case m.calls <- struct{}{}:
+		defer func() { <-m.calls }()
+	case <-ctx.Done():
+		return state.Result{}, ctx.Err()
+	}
 	return t.do(ctx, c)
 }
 
@@ -222,6 +233,29 @@ func (m *Master) Verify(ctx context.Context) error {
 		return err
 	}
 	return translate(t.m.cfg.Replica.VerifyLeader(ctx))
+}
+
+// Beat is a heartbeat outside of a stream. It returns nil once a majority has
+// confirmed later that this server is the master, if the beat is good then: see
+// beats.settle. Errors: ErrUnavailable if it is not good at the moment,
+// ErrNotMaster, ctx's error.
+func (m *Master) Beat(ctx context.Context, sessionNumber uint64) error {
+	t, err := m.master()
+	if err != nil {
+		return err
+	}
+	p := beat{at: time.Now()}
+	t.beats.alive(sessionNumber, 0)
+	if err := t.m.cfg.Replica.VerifyLeader(ctx); err != nil {
+		return translate(err)
+	}
+	others := t.others(map[uint64]beat{sessionNumber: p})
+	good := false
+	t.beats.settle(sessionNumber, p, others[sessionNumber], t.slack(), func() { good = true })
+	if !good {
+		return gulmerr.New(gulmerr.ErrUnavailable, "the node is about to be expired, or waits for the beat of another of its processes")
+	}
+	return nil
 }
 
 // LastAlive returns when a session was last heard of, false if this server does

@@ -92,7 +92,7 @@ func (t *term) do(ctx context.Context, c state.Command) (state.Result, error) {
 
 // commit commits one command and returns its place in the log.
 func (t *term) commit(ctx context.Context, c state.Command) (state.Result, uint64, error) {
-	f, err := t.m.cfg.Replica.Propose(codec.Encode(time.Now().UnixMilli(), c))
+	f, err := t.batches.write(ctx, codec.Encode(time.Now().UnixMilli(), c))
 	if err != nil {
 		return state.Result{}, 0, translate(err)
 	}

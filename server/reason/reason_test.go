@@ -35,6 +35,7 @@ func TestString_numbers(t *testing.T) {
 		"", "TRY_FAILED", "DEADLOCK", "BUSY", "NOT_HELD", "INVALID", "NO_LOCKSPACE", "IN_USE", "POLICY", "LIMIT", "OUT_OF_ORDER",
 		"NODE_EXPIRED", "NOT_FENCED", "STALE_INCARNATION", "NO_SESSION", "UNKNOWN_NODE", "WRONG_STATE", "NOT_PENDING", "STALE_TERM",
 		"WRONG_STATE", // of a node that is alive
+		"EXISTS", "TIMED_OUT",
 	}
 	if Count != len(want) {
 		t.Fatalf("%d reasons, %d are listed here: append the new ones", Count, len(want))

@@ -3,6 +3,7 @@ package rpc
 import (
 	"bytes"
 	"context"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -121,10 +122,13 @@ func (e *Edge) Locks(req *gulmv1.LocksRequest, stream grpc.ServerStreamingServer
 	}
 	s := e.cfg.Machine.Clone()
 	for _, sp := range s.Locks().Spaces() {
-		w.names[sp.Number] = sp.Name
+		w.names[sp.Number] = strings.ToValidUTF8(sp.Name, "\uFFFD") // names are bytes
 	}
 	for _, x := range s.Members().Sessions() {
 		w.nodes[lock.Session(x.Number)] = x.Node
+	}
+	for _, n := range s.Members().Nodes() {
+		w.nodes[lock.OrphansOf(n.Number)] = n.Name
 	}
 	s.Locks().Walk(w.add)
 	w.flush(true)
@@ -143,7 +147,7 @@ type lockLister struct {
 }
 
 func (w *lockLister) add(r *lock.ResourceState) bool {
-	contended := r.Locks[len(r.Locks)-1].Queue != lock.QueueGranted
+	contended := len(r.Locks) > 0 && r.Locks[len(r.Locks)-1].Queue != lock.QueueGranted
 	space := w.names[r.Lockspace]
 	if w.req.GetLockspace() != "" && w.req.GetLockspace() != space || w.req.GetContended() && !contended ||
 		!bytes.HasPrefix(r.Name, w.req.GetPrefix()) {

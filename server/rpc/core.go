@@ -144,8 +144,7 @@ func (e *Edge) Heartbeat(ctx context.Context, req *gulmv1.HeartbeatRequest) (*gu
 	if err != nil {
 		return nil, e.confirmed(ctx, err)
 	}
-	e.cfg.Master.Alive(found.Number, 0)
-	if err := e.cfg.Master.Verify(ctx); err != nil {
+	if err := e.cfg.Master.Beat(ctx, found.Number); err != nil {
 		return nil, err
 	}
 	return &gulmv1.HeartbeatReply{}, nil

@@ -174,7 +174,7 @@ func requestsFromWire(in []*gulmv1.Request) []state.Request {
 	out := make([]state.Request, len(in))
 	for i, r := range in {
 		name := r.GetName()
-		if len(name) > lock.MaxName {
+		if len(name) > lock.MaxName || r.GetValueLen() > lock.MaxValueLen {
 			name = nil // refused by the state as well, without a place in the log for it
 		}
 		value := r.GetValue()
@@ -184,7 +184,7 @@ func requestsFromWire(in []*gulmv1.Request) []state.Request {
 		out[i] = state.Request{
 			Seq: r.GetSeq(), Op: small[state.Op](r.GetOp()), Lock: lock.ID(r.GetLock()), Lockspace: r.GetLockspace(), Name: name,
 			Mode: small[lock.Mode](r.GetMode()), Flags: lock.Flags(r.GetFlags()), Policy: small[lock.Policy](r.GetPolicy()),
-			Value: value, ValueLen: small[uint8](int32(min(r.GetValueLen(), 256))),
+			Value: value, ValueLen: uint8(r.GetValueLen()),
 		}
 	}
 	return out

@@ -242,7 +242,10 @@ func (o *Outbox) add(replies []state.Reply, events []lock.Event) {
 	}
 	for i := range replies {
 		if replies[i].Reason == reason.OutOfOrder {
-			o.fail(gulmerr.ErrOutOfOrder) // nothing after the gap was applied: the session sends it again
+			// What came before the gap counts; nothing after it was applied, and the
+			// session sends that again.
+			o.replies = append(o.replies, replies[:i]...)
+			o.fail(gulmerr.ErrOutOfOrder)
 			return
 		}
 	}

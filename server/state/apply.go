@@ -31,7 +31,7 @@ func (s *State) apply(index uint64, stamp int64, c Command) Result {
 	case Logout:
 		return s.logout(c, stamp)
 	case Expire:
-		return s.expire(c, stamp)
+		return s.expire(c, index, stamp)
 	case FenceBegin:
 		return s.ledger(c.Term, c.Node, func() reason.Reason { return s.members.BeginFence(c.Life) })
 	case FenceAttempted:
@@ -82,6 +82,7 @@ func (s *State) login(c Login, index uint64, stamp int64) Result {
 	node, _ := s.members.Node(session.Node)
 	s.locks.Open(lock.Session(session.Number), node.Number)
 	s.openNumbers(session.Number)
+	s.findNumbers(session.Number).seen = index
 	return Result{Login: session, Node: session.Node}
 }
 
@@ -95,11 +96,19 @@ func (s *State) logout(c Logout, stamp int64) Result {
 	return Result{Node: session.Node, Ended: []uint64{c.Session}}
 }
 
-func (s *State) expire(c Expire, stamp int64) Result {
+func (s *State) expire(c Expire, index uint64, stamp int64) Result {
 	if c.Term != s.term {
 		return Result{Reason: reason.StaleTerm}
 	}
-	frozen, why := s.members.Expire(c.Life, c.Seen, c.Reason, stamp)
+	seen := c.Seen
+	if c.Session != 0 {
+		// Other sessions of the node may be as busy as they like.
+		if n := s.findNumbers(c.Session); n == nil || n.seen > seen {
+			return Result{Reason: reason.Alive}
+		}
+		seen = index
+	}
+	frozen, why := s.members.Expire(c.Life, seen, c.Reason, stamp)
 	if why != reason.None {
 		return Result{Reason: why}
 	}

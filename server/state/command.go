@@ -37,7 +37,10 @@ type Logout struct{ Session uint64 }
 type Expire struct {
 	Term uint64
 	member.Life
-	// Seen is the log index of the newest sign of life that the master knew of.
+	// Session is the one that was silent; 0 for the whole node.
+	Session uint64
+	// Seen is the log index of the newest sign of life, of the session or of the
+	// node, that the master knew of.
 	Seen uint64
 	// Silent is for how long the node was silent, milliseconds, for display.
 	Silent int64

@@ -30,6 +30,8 @@ type Image struct {
 type SessionImage struct {
 	member.Session
 	Applied, Confirmed uint64
+	// Seen is the log index of the last command in which it took part.
+	Seen uint64
 	// Kept are the unconfirmed replies, in order; Seq counts from Confirmed+1.
 	Kept []Reply
 }
@@ -43,7 +45,7 @@ func (s *State) Image() Image {
 	}
 	for _, session := range s.members.Sessions() {
 		n := s.findNumbers(session.Number)
-		si := SessionImage{Session: session, Applied: n.applied, Confirmed: n.confirmed}
+		si := SessionImage{Session: session, Applied: n.applied, Confirmed: n.confirmed, Seen: n.seen}
 		for _, k := range n.kept {
 			si.Kept = append(si.Kept, Reply{session.Number, k.seq, k.Reply})
 		}
@@ -73,7 +75,7 @@ func FromImage(img Image, next func(*lock.ResourceState) bool) (*State, bool) {
 	sessions := make([]member.Session, 0, len(img.Sessions))
 	for _, si := range img.Sessions {
 		sessions = append(sessions, si.Session)
-		n := numbers{session: si.Number, applied: si.Applied, confirmed: si.Confirmed}
+		n := numbers{session: si.Number, applied: si.Applied, confirmed: si.Confirmed, seen: si.Seen}
 		for i, k := range si.Kept {
 			sound = sound && k.Seq == si.Confirmed+uint64(i)+1
 			n.kept = append(n.kept, kept{k.Seq, k.Reply})

@@ -12,6 +12,7 @@ type numbers struct {
 	session   uint64
 	applied   uint64 // highest request applied
 	confirmed uint64 // every reply up to here has arrived
+	seen      uint64 // log index of the last command in which it took part
 	kept      []kept // replies after confirmed, in order, without gaps
 }
 
@@ -95,6 +96,7 @@ func (s *State) applyGroup(index uint64, g *Group, r *Result) {
 	}
 	s.members.SawNode(session.Node, index)
 	n := s.findNumbers(g.Session)
+	n.seen = index
 	n.confirm(g.Confirmed)
 	for i := range g.Requests {
 		s.applyRequest(n, &g.Requests[i], r)

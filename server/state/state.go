@@ -72,6 +72,15 @@ func (s *State) Applied(session uint64) uint64 {
 	return 0
 }
 
+// Seen returns the log index of the last command in which a session took part, 0
+// for none.
+func (s *State) Seen(session uint64) uint64 {
+	if n := s.findNumbers(session); n != nil {
+		return n.seen
+	}
+	return 0
+}
+
 // Check returns what is inconsistent in the state, nil if nothing is.
 func (s *State) Check() error { return s.locks.Check() }
 

@@ -778,8 +778,10 @@ type Expire struct {
 	// Log index of the last sign of life of the node that the master knew of.
 	SeenIndex uint64 `protobuf:"varint,4,opt,name=seen_index,json=seenIndex,proto3" json:"seen_index,omitempty"`
 	// How long the node was silent, milliseconds. For display.
-	SilentMs      int64  `protobuf:"varint,5,opt,name=silent_ms,json=silentMs,proto3" json:"silent_ms,omitempty"`
-	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	SilentMs int64  `protobuf:"varint,5,opt,name=silent_ms,json=silentMs,proto3" json:"silent_ms,omitempty"`
+	Reason   string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The session that was silent, 0 for the whole node.
+	Session       uint64 `protobuf:"varint,7,opt,name=session,proto3" json:"session,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -854,6 +856,13 @@ func (x *Expire) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *Expire) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
 }
 
 type FenceBegin struct {
@@ -1441,7 +1450,7 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\aprocess\x18\x04 \x01(\tR\aprocess\x12\x1b\n" +
 	"\texpiry_ms\x18\x05 \x01(\x03R\bexpiryMs\"\"\n" +
 	"\x06Logout\x12\x18\n" +
-	"\asession\x18\x01 \x01(\x04R\asession\"\xa6\x01\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\"\xc0\x01\n" +
 	"\x06Expire\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12 \n" +
@@ -1449,7 +1458,8 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"seen_index\x18\x04 \x01(\x04R\tseenIndex\x12\x1b\n" +
 	"\tsilent_ms\x18\x05 \x01(\x03R\bsilentMs\x12\x16\n" +
-	"\x06reason\x18\x06 \x01(\tR\x06reason\"V\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x18\n" +
+	"\asession\x18\a \x01(\x04R\asession\"V\n" +
 	"\n" +
 	"FenceBegin\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +

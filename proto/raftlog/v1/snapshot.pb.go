@@ -541,6 +541,7 @@ type Session struct {
 	Replies       []*KeptReply           `protobuf:"bytes,8,rep,name=replies,proto3" json:"replies,omitempty"`
 	Frozen        bool                   `protobuf:"varint,9,opt,name=frozen,proto3" json:"frozen,omitempty"`
 	ExpiryMs      int64                  `protobuf:"varint,10,opt,name=expiry_ms,json=expiryMs,proto3" json:"expiry_ms,omitempty"`
+	SeenIndex     uint64                 `protobuf:"varint,11,opt,name=seen_index,json=seenIndex,proto3" json:"seen_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -641,6 +642,13 @@ func (x *Session) GetFrozen() bool {
 func (x *Session) GetExpiryMs() int64 {
 	if x != nil {
 		return x.ExpiryMs
+	}
+	return 0
+}
+
+func (x *Session) GetSeenIndex() uint64 {
+	if x != nil {
+		return x.SeenIndex
 	}
 	return 0
 }
@@ -1352,7 +1360,7 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"settled_ms\x18\x06 \x01(\x03R\tsettledMs\x12\x16\n" +
 	"\x06rounds\x18\a \x01(\rR\x06rounds\x126\n" +
 	"\battempts\x18\b \x03(\v2\x1a.raftlog.v1.FenceAttemptedR\battempts\x12\x0e\n" +
-	"\x02by\x18\t \x01(\tR\x02by\"\xac\x02\n" +
+	"\x02by\x18\t \x01(\tR\x02by\"\xcb\x02\n" +
 	"\aSession\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12 \n" +
@@ -1364,7 +1372,9 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\areplies\x18\b \x03(\v2\x15.raftlog.v1.KeptReplyR\areplies\x12\x16\n" +
 	"\x06frozen\x18\t \x01(\bR\x06frozen\x12\x1b\n" +
 	"\texpiry_ms\x18\n" +
-	" \x01(\x03R\bexpiryMs\"v\n" +
+	" \x01(\x03R\bexpiryMs\x12\x1d\n" +
+	"\n" +
+	"seen_index\x18\v \x01(\x04R\tseenIndex\"v\n" +
 	"\x05Owner\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\rR\x04node\x12\x16\n" +

@@ -79,6 +79,10 @@ fi
 func (b *bench) agent(name, script string) {
 	b.t.Helper()
 	text := "#!/bin/sh\ndir=" + b.dir + "\n" + script + "\n"
+	// No process may be forked while the agent is open for writing: it would
+	// keep it open for a moment, in which it cannot be started.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(filepath.Join(b.dir, name), []byte(text), 0o755); err != nil {
 		b.t.Fatal(err)
 	}
@@ -104,7 +108,7 @@ func (b *bench) outcomes() []string {
 func (b *bench) wantOutcomes(want ...string) {
 	b.t.Helper()
 	if got := b.outcomes(); !slices.Equal(got, want) {
-		b.t.Errorf("attempts %q, want %q", got, want)
+		b.t.Errorf("attempts %q, want %q: %v", got, want, b.attempt)
 	}
 }
 

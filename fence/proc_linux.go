@@ -10,6 +10,12 @@ import (
 	"time"
 )
 
+// A program that is being written is tried again for about a second.
+const (
+	busyTries = 50
+	busyPause = 20 * time.Millisecond
+)
+
 // errUnkillable means that an agent outlived SIGKILL: it is stuck in the kernel.
 var errUnkillable = errors.New("it could not be killed; it is stuck in the kernel and goes when the kernel lets it")
 
@@ -55,6 +61,19 @@ func runGroup(ctx context.Context, cmd *exec.Cmd, grace time.Duration) error {
 	}
 }
 
+// start starts the program. One that somebody has open for writing cannot be
+// started (ETXTBSY); that passes when a package manager has put it in place, or
+// when a process that was forked meanwhile has let go of its copy.
+func (g *group) start(ctx context.Context) error {
+	for try := 0; ; try++ {
+		err := g.cmd.Start()
+		if !errors.Is(err, syscall.ETXTBSY) || try == busyTries || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(busyPause)
+	}
+}
+
 // run owns the program from start to end. It stays on one thread, which sits in
 // waitid until the leader has ended: the kernel sends the parent-death signal
 // when the thread that forked ends, not when the process does, so a thread that
@@ -62,7 +81,7 @@ func runGroup(ctx context.Context, cmd *exec.Cmd, grace time.Duration) error {
 func (g *group) run(ctx context.Context) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := g.cmd.Start(); err != nil {
+	if err := g.start(ctx); err != nil {
 		g.done <- errStart{err}
 		return
 	}

@@ -51,7 +51,7 @@ var layers = []rule{
 
 	{pattern: "server/replica", layer: 5, only: []string{}},
 
-	{pattern: "server/machine", layer: 6, only: []string{"server/...", "proto/..."}},
+	{pattern: "server/machine", layer: 6, only: []string{"server/...", "proto/..."}, tests: []string{"server/session"}},
 
 	{pattern: "server/session", layer: 7, only: serverOnly},
 

@@ -43,6 +43,7 @@ func setBody(m *raftlogv1.Command, c state.Command) {
 	case state.Login:
 		m.Body = &raftlogv1.Command_Login{Login: &raftlogv1.Login{
 			Node: utf8(c.Node), BootId: utf8(c.BootID), LoginId: c.LoginID[:], Process: utf8(c.Process), ExpiryMs: c.Expiry,
+			WatchdogMs: c.Watchdog,
 		}}
 	case state.Logout:
 		m.Body = &raftlogv1.Command_Logout{Logout: &raftlogv1.Logout{Session: c.Session}}
@@ -113,6 +114,7 @@ func bodyOf(m *raftlogv1.Command) (state.Command, error) {
 		}, nil
 	case *raftlogv1.Command_Login:
 		req := member.LoginRequest{Node: b.Login.GetNode(), BootID: b.Login.GetBootId(), Process: b.Login.GetProcess(), Expiry: b.Login.GetExpiryMs()}
+		req.Watchdog = b.Login.GetWatchdogMs()
 		id := b.Login.GetLoginId()
 		if copy(req.LoginID[:], id) != len(req.LoginID) || len(id) != len(req.LoginID) {
 			return nil, fmt.Errorf("command is damaged: login id of %d bytes", len(id))

@@ -36,6 +36,7 @@ func examples() []state.Command {
 		}},
 		state.Login{LoginRequest: member.LoginRequest{
 			Node: "nodé1", BootID: "c0ffee", LoginID: member.LoginID{15: 1, 0: 0xff}, Process: "lockd", Expiry: 6000,
+			Watchdog: 10_000,
 		}},
 		state.Logout{Session: 11},
 		state.Expire{Term: 12, Life: life, Session: 25, Seen: 13, Silent: 14, Reason: "session 1 (lockd) was silent for 6s"},
@@ -49,6 +50,16 @@ func examples() []state.Command {
 		state.ServerLeft{Server: "server2"},
 		state.ServerEntered{Server: "server3"},
 		state.Deny{Term: 22, Session: 23, Lock: 24, Reason: reason.TimedOut},
+	}
+}
+
+// earlier has the examples of releases that did not know the newest fields, oldest
+// first. When a command gets a field, its example moves here as it was.
+func earlier() []state.Command {
+	return []state.Command{
+		state.Login{LoginRequest: member.LoginRequest{
+			Node: "nodé1", BootID: "c0ffee", LoginID: member.LoginID{15: 1, 0: 0xff}, Process: "lockd", Expiry: 6000,
+		}},
 	}
 }
 

@@ -3,6 +3,7 @@ package codec
 import (
 	"encoding/hex"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -19,8 +20,14 @@ var rewrite = flag.Bool("rewrite", false, "write the bytes of commands that have
 // testdata/golden are never changed: -rewrite only adds files.
 func TestGolden(t *testing.T) {
 	var want []string
-	for _, c := range examples() {
-		file := filepath.Join("testdata", "golden", typeName(c)+".hex")
+	versions := map[string]int{}
+	for _, c := range append(earlier(), examples()...) {
+		name := typeName(c)
+		versions[name]++
+		if v := versions[name]; v > 1 {
+			name = fmt.Sprintf("%s-%d", name, v)
+		}
+		file := filepath.Join("testdata", "golden", name+".hex")
 		want = append(want, file)
 		data := Encode(1_700_000_000_000, c)
 		if _, err := os.Stat(file); *rewrite && os.IsNotExist(err) {
@@ -47,6 +54,7 @@ func TestGolden(t *testing.T) {
 	}
 	have, err := filepath.Glob("testdata/golden/*.hex")
 	slices.Sort(want)
+	slices.Sort(have)
 	if err != nil || !slices.Equal(have, want) {
 		t.Errorf("testdata/golden: %v: %s", err, cmp.Diff(want, have))
 	}

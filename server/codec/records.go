@@ -65,7 +65,7 @@ func sessionToLog(s *state.SessionImage) *raftlogv1.Session {
 	out := &raftlogv1.Session{
 		Session: s.Number, Node: s.Node, Incarnation: s.Incarnation, LoginId: s.LoginID[:], Process: s.Process,
 		Applied: s.Applied, Confirmed: s.Confirmed, Frozen: s.Frozen,
-		ExpiryMs: s.Expiry, SeenIndex: s.Seen,
+		ExpiryMs: s.Expiry, SeenIndex: s.Seen, WatchdogMs: s.Watchdog,
 	}
 	for _, k := range s.Kept {
 		out.Replies = append(out.Replies, &raftlogv1.KeptReply{
@@ -80,7 +80,7 @@ func sessionFromLog(s *raftlogv1.Session, ok *bool) state.SessionImage {
 	out := state.SessionImage{
 		Session: member.Session{
 			Number: s.GetSession(), Node: s.GetNode(), Incarnation: s.GetIncarnation(), Process: s.GetProcess(), Frozen: s.GetFrozen(),
-			Expiry: s.GetExpiryMs(),
+			Expiry: s.GetExpiryMs(), Watchdog: s.GetWatchdogMs(),
 		},
 		Applied: s.GetApplied(), Confirmed: s.GetConfirmed(), Seen: s.GetSeenIndex(),
 	}

@@ -40,7 +40,7 @@ func randomState(seed uint64, commands int) *state.State {
 		switch k := rng.IntN(60); {
 		case k < 9:
 			r := apply(state.Login{LoginRequest: member.LoginRequest{
-				Node: node, BootID: "boot", LoginID: member.LoginID{byte(rng.IntN(3) + 1)}, Process: "lockd",
+				Node: node, BootID: "boot", LoginID: member.LoginID{byte(rng.IntN(3) + 1)}, Process: "lockd", Watchdog: int64(rng.IntN(3)),
 			}})
 			if number := r.Login.Number; number != 0 && s.Applied(number) == 0 {
 				apply(&state.Batch{Groups: []state.Group{{Session: number, Requests: []state.Request{{Seq: 1, Op: state.OpJoin, Name: []byte("gfs\xff")}}}}})

@@ -14,10 +14,14 @@ type LoginRequest struct {
 	Process string
 	// Expiry is what the session is told of the expiry time, milliseconds.
 	Expiry int64
+	// Watchdog is how long after its last feed the machine's watchdog fires,
+	// milliseconds, 0 for none.
+	Watchdog int64
 }
 
 // Login starts a session and, for the first one of its life, the node's next
-// incarnation. A repeated LoginID of the same boot gets the session it has.
+// incarnation. A repeated LoginID of the same boot gets the session it has, with
+// the longer one of both watchdogs: a process arms its own after it has logged in.
 // max bounds the sessions, 0 for no limit. Refused with Invalid, Limit,
 // NotFenced (the node is expired and its fence not proved) or StaleIncarnation
 // (another boot of the node is logged in and must expire first).
@@ -28,7 +32,9 @@ func (r *Registry) Login(req LoginRequest, index uint64, stamp int64, maxSession
 	if n := r.node(req.Node); n != nil && n.State == LoggedIn && n.BootID == req.BootID {
 		if i := r.findLogin(n.Name, req.LoginID); i >= 0 {
 			n.Seen = index
-			return r.sessions[i], reason.None
+			s := &r.sessions[i]
+			s.Watchdog = max(s.Watchdog, req.Watchdog)
+			return *s, reason.None
 		}
 	}
 	if maxSessions > 0 && uint64(len(r.sessions)) >= maxSessions {
@@ -53,7 +59,7 @@ func (r *Registry) Login(req LoginRequest, index uint64, stamp int64, maxSession
 	r.lastSession++
 	s := Session{
 		Number: r.lastSession, Node: n.Name, Incarnation: n.Incarnation,
-		LoginID: req.LoginID, Process: req.Process, Expiry: req.Expiry,
+		LoginID: req.LoginID, Process: req.Process, Expiry: req.Expiry, Watchdog: req.Watchdog,
 	}
 	r.sessions = append(r.sessions, s)
 	return s, reason.None
@@ -66,7 +72,7 @@ func (r *Registry) findLogin(node string, id LoginID) int {
 
 func (req *LoginRequest) valid() bool {
 	return len(req.Node) > 0 && len(req.Node) <= MaxNodeName && len(req.BootID) > 0 && len(req.BootID) <= MaxBootID &&
-		len(req.Process) <= MaxProcess && req.LoginID != LoginID{}
+		len(req.Process) <= MaxProcess && req.LoginID != LoginID{} && req.Watchdog >= 0 && req.Watchdog <= MaxWatchdog
 }
 
 // Logout ends a session cleanly, and with the last one the node is logged out.

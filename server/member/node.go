@@ -34,6 +34,9 @@ const (
 	MaxProcess  = 64
 )
 
+// MaxWatchdog bounds Session.Watchdog, milliseconds.
+const MaxWatchdog = 24 * 3600 * 1000
+
 // Node is one machine that has logged in at least once.
 type Node struct {
 	Name  string
@@ -65,6 +68,11 @@ type Session struct {
 	// Expiry is the silence, in milliseconds, after which the session was told
 	// that its node may be expired; it must never become shorter.
 	Expiry int64
+	// Watchdog is how long after its last feed the machine's watchdog fires,
+	// milliseconds; 0 if the process has armed none. The process feeds it only
+	// while it may rely on its locks, so it fires at the latest Expiry + Watchdog
+	// after the session was last heard of. It never becomes shorter.
+	Watchdog int64
 	// Frozen is true once the node expired.
 	Frozen bool
 }

@@ -38,6 +38,8 @@ func (r *Registry) possibleSession(i int, n *Node) bool {
 	switch {
 	case s.Number == 0, s.Number > r.lastSession, i > 0 && r.sessions[i-1].Number == s.Number:
 		return false
+	case s.Watchdog < 0, s.Watchdog > MaxWatchdog:
+		return false
 	case s.Incarnation != n.Incarnation, s.Frozen != (n.State == Expired):
 		return false
 	}

@@ -150,6 +150,7 @@ func (s *story) run(verb string, words []string, numbers map[string]uint64) (str
 		if len(words) > 3 {
 			req.Process = words[3]
 		}
+		req.Watchdog = int64(numbers["watchdog"])
 		session, why := r.Login(req, s.index, stamp, numbers["max"])
 		if why != reason.None {
 			return refused(why), nil
@@ -216,6 +217,9 @@ func show(r *Registry) string {
 	}
 	for _, x := range r.Sessions() {
 		fmt.Fprintf(&b, "session %d: %.10s/%d %q", x.Number, x.Node, x.Incarnation, x.Process)
+		if x.Watchdog != 0 {
+			fmt.Fprintf(&b, ", watchdog %d", x.Watchdog)
+		}
 		if x.Frozen {
 			b.WriteString(", frozen")
 		}

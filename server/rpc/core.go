@@ -43,6 +43,7 @@ func (e *Edge) Login(ctx context.Context, req *gulmv1.LoginRequest) (*gulmv1.Log
 	}
 	login := state.Login{LoginRequest: member.LoginRequest{Node: req.GetNode(), BootID: req.GetBootId(), Process: req.GetProcess()}}
 	login.Expiry = e.cfg.Cluster.Expiry().Milliseconds()
+	login.Watchdog = req.GetWatchdogMs()
 	copy(login.LoginID[:], req.GetLoginId())
 	result, err := e.cfg.Master.Do(ctx, login)
 	if err != nil {

@@ -55,12 +55,15 @@ func (e *Edge) nodeToWire(s *state.State, name string) *gulmv1.Node {
 		}
 		locks := uint64(s.Locks().Locks(lock.Session(x.Number)))
 		out.Locks += locks
-		out.Sessions = append(out.Sessions, &gulmv1.Session{
+		w := &gulmv1.Session{
 			Session: x.Number, Process: x.Process, Locks: locks, Attached: e.cfg.Hub.Attached(x.Number),
-		})
-		if at, ok := e.cfg.Master.LastAlive(x.Number); ok && n.State == member.LoggedIn {
-			out.LastBeatMs = max(out.LastBeatMs, time.Since(at).Milliseconds())
+			WatchdogMs: x.Watchdog, ExpiryMs: x.Expiry, LastBeatMs: -1,
 		}
+		if at, ok := e.cfg.Master.LastAlive(x.Number); ok && n.State == member.LoggedIn {
+			w.LastBeatMs = time.Since(at).Milliseconds()
+			out.LastBeatMs = max(out.LastBeatMs, w.LastBeatMs)
+		}
+		out.Sessions = append(out.Sessions, w)
 	}
 	return out
 }

@@ -200,7 +200,12 @@ type LoginRequest struct {
 	// 16 random bytes chosen by the process, kept for the session.
 	LoginId []byte `protobuf:"bytes,4,opt,name=login_id,json=loginId,proto3" json:"login_id,omitempty"`
 	// What the process is, for people; up to 64 bytes.
-	Process       string `protobuf:"bytes,5,opt,name=process,proto3" json:"process,omitempty"`
+	Process string `protobuf:"bytes,5,opt,name=process,proto3" json:"process,omitempty"`
+	// How long after its last feed the node's watchdog resets the machine,
+	// milliseconds; 0 for none. The node says so only while the watchdog is armed,
+	// and feeds it only while it may rely on its locks. A login that is repeated
+	// with the same login_id may say so later, and may make it longer.
+	WatchdogMs    int64 `protobuf:"varint,50,opt,name=watchdog_ms,json=watchdogMs,proto3" json:"watchdog_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -268,6 +273,13 @@ func (x *LoginRequest) GetProcess() string {
 		return x.Process
 	}
 	return ""
+}
+
+func (x *LoginRequest) GetWatchdogMs() int64 {
+	if x != nil {
+		return x.WatchdogMs
+	}
+	return 0
 }
 
 type LoginReply struct {
@@ -744,11 +756,17 @@ func (x *Node) GetServer() bool {
 }
 
 type Session struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
-	Process       string                 `protobuf:"bytes,2,opt,name=process,proto3" json:"process,omitempty"`
-	Locks         uint64                 `protobuf:"varint,3,opt,name=locks,proto3" json:"locks,omitempty"`
-	Attached      bool                   `protobuf:"varint,4,opt,name=attached,proto3" json:"attached,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Session  uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Process  string                 `protobuf:"bytes,2,opt,name=process,proto3" json:"process,omitempty"`
+	Locks    uint64                 `protobuf:"varint,3,opt,name=locks,proto3" json:"locks,omitempty"`
+	Attached bool                   `protobuf:"varint,4,opt,name=attached,proto3" json:"attached,omitempty"`
+	// See LoginRequest.watchdog_ms.
+	WatchdogMs int64 `protobuf:"varint,50,opt,name=watchdog_ms,json=watchdogMs,proto3" json:"watchdog_ms,omitempty"`
+	// The silence after which the session was told that its node may be expired.
+	ExpiryMs int64 `protobuf:"varint,51,opt,name=expiry_ms,json=expiryMs,proto3" json:"expiry_ms,omitempty"`
+	// Milliseconds since the last sign of life, -1 unless the master answers.
+	LastBeatMs    int64 `protobuf:"varint,52,opt,name=last_beat_ms,json=lastBeatMs,proto3" json:"last_beat_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -809,6 +827,27 @@ func (x *Session) GetAttached() bool {
 		return x.Attached
 	}
 	return false
+}
+
+func (x *Session) GetWatchdogMs() int64 {
+	if x != nil {
+		return x.WatchdogMs
+	}
+	return 0
+}
+
+func (x *Session) GetExpiryMs() int64 {
+	if x != nil {
+		return x.ExpiryMs
+	}
+	return 0
+}
+
+func (x *Session) GetLastBeatMs() int64 {
+	if x != nil {
+		return x.LastBeatMs
+	}
+	return 0
 }
 
 // Fence is one entry of the ledger.
@@ -1125,13 +1164,15 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"\x06server\x18\x02 \x01(\tR\x06server\x12'\n" +
 	"\x04role\x18\x03 \x01(\x0e2\x13.gulm.v1.ServerRoleR\x04role\x12.\n" +
 	"\x06master\x18\x04 \x01(\v2\x16.gulm.v1.ServerAddressR\x06master\x120\n" +
-	"\aservers\x18\x05 \x03(\v2\x16.gulm.v1.ServerAddressR\aservers\"\x8a\x01\n" +
+	"\aservers\x18\x05 \x03(\v2\x16.gulm.v1.ServerAddressR\aservers\"\xab\x01\n" +
 	"\fLoginRequest\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x17\n" +
 	"\aboot_id\x18\x03 \x01(\tR\x06bootId\x12\x19\n" +
 	"\blogin_id\x18\x04 \x01(\fR\aloginId\x12\x18\n" +
-	"\aprocess\x18\x05 \x01(\tR\aprocess\"\xe7\x01\n" +
+	"\aprocess\x18\x05 \x01(\tR\aprocess\x12\x1f\n" +
+	"\vwatchdog_ms\x182 \x01(\x03R\n" +
+	"watchdogMs\"\xe7\x01\n" +
 	"\n" +
 	"LoginReply\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12 \n" +
@@ -1165,12 +1206,17 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"\x05locks\x18\t \x01(\x04R\x05locks\x12$\n" +
 	"\x05fence\x18\n" +
 	" \x01(\v2\x0e.gulm.v1.FenceR\x05fence\x12\x16\n" +
-	"\x06server\x18\v \x01(\bR\x06server\"o\n" +
+	"\x06server\x18\v \x01(\bR\x06server\"\xcf\x01\n" +
 	"\aSession\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x18\n" +
 	"\aprocess\x18\x02 \x01(\tR\aprocess\x12\x14\n" +
 	"\x05locks\x18\x03 \x01(\x04R\x05locks\x12\x1a\n" +
-	"\battached\x18\x04 \x01(\bR\battached\"\x97\x02\n" +
+	"\battached\x18\x04 \x01(\bR\battached\x12\x1f\n" +
+	"\vwatchdog_ms\x182 \x01(\x03R\n" +
+	"watchdogMs\x12\x1b\n" +
+	"\texpiry_ms\x183 \x01(\x03R\bexpiryMs\x12 \n" +
+	"\flast_beat_ms\x184 \x01(\x03R\n" +
+	"lastBeatMs\"\x97\x02\n" +
 	"\x05Fence\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12)\n" +

@@ -656,7 +656,9 @@ type Login struct {
 	LoginId []byte                 `protobuf:"bytes,3,opt,name=login_id,json=loginId,proto3" json:"login_id,omitempty"`
 	Process string                 `protobuf:"bytes,4,opt,name=process,proto3" json:"process,omitempty"`
 	// What the session is told of the expiry time.
-	ExpiryMs      int64 `protobuf:"varint,5,opt,name=expiry_ms,json=expiryMs,proto3" json:"expiry_ms,omitempty"`
+	ExpiryMs int64 `protobuf:"varint,5,opt,name=expiry_ms,json=expiryMs,proto3" json:"expiry_ms,omitempty"`
+	// How long after its last feed the node's watchdog fires; 0 for none.
+	WatchdogMs    int64 `protobuf:"varint,50,opt,name=watchdog_ms,json=watchdogMs,proto3" json:"watchdog_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -722,6 +724,13 @@ func (x *Login) GetProcess() string {
 func (x *Login) GetExpiryMs() int64 {
 	if x != nil {
 		return x.ExpiryMs
+	}
+	return 0
+}
+
+func (x *Login) GetWatchdogMs() int64 {
+	if x != nil {
+		return x.WatchdogMs
 	}
 	return 0
 }
@@ -1442,13 +1451,15 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\rR\x06policy\x12\x14\n" +
 	"\x05value\x18\t \x01(\fR\x05value\x12\x1b\n" +
 	"\tvalue_len\x18\n" +
-	" \x01(\rR\bvalueLen\"\x86\x01\n" +
+	" \x01(\rR\bvalueLen\"\xa7\x01\n" +
 	"\x05Login\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x19\n" +
 	"\blogin_id\x18\x03 \x01(\fR\aloginId\x12\x18\n" +
 	"\aprocess\x18\x04 \x01(\tR\aprocess\x12\x1b\n" +
-	"\texpiry_ms\x18\x05 \x01(\x03R\bexpiryMs\"\"\n" +
+	"\texpiry_ms\x18\x05 \x01(\x03R\bexpiryMs\x12\x1f\n" +
+	"\vwatchdog_ms\x182 \x01(\x03R\n" +
+	"watchdogMs\"\"\n" +
 	"\x06Logout\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\"\xc0\x01\n" +
 	"\x06Expire\x12\x12\n" +

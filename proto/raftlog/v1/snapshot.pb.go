@@ -542,6 +542,7 @@ type Session struct {
 	Frozen        bool                   `protobuf:"varint,9,opt,name=frozen,proto3" json:"frozen,omitempty"`
 	ExpiryMs      int64                  `protobuf:"varint,10,opt,name=expiry_ms,json=expiryMs,proto3" json:"expiry_ms,omitempty"`
 	SeenIndex     uint64                 `protobuf:"varint,11,opt,name=seen_index,json=seenIndex,proto3" json:"seen_index,omitempty"`
+	WatchdogMs    int64                  `protobuf:"varint,50,opt,name=watchdog_ms,json=watchdogMs,proto3" json:"watchdog_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -649,6 +650,13 @@ func (x *Session) GetExpiryMs() int64 {
 func (x *Session) GetSeenIndex() uint64 {
 	if x != nil {
 		return x.SeenIndex
+	}
+	return 0
+}
+
+func (x *Session) GetWatchdogMs() int64 {
+	if x != nil {
+		return x.WatchdogMs
 	}
 	return 0
 }
@@ -1360,7 +1368,7 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"settled_ms\x18\x06 \x01(\x03R\tsettledMs\x12\x16\n" +
 	"\x06rounds\x18\a \x01(\rR\x06rounds\x126\n" +
 	"\battempts\x18\b \x03(\v2\x1a.raftlog.v1.FenceAttemptedR\battempts\x12\x0e\n" +
-	"\x02by\x18\t \x01(\tR\x02by\"\xcb\x02\n" +
+	"\x02by\x18\t \x01(\tR\x02by\"\xec\x02\n" +
 	"\aSession\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12 \n" +
@@ -1374,7 +1382,9 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\texpiry_ms\x18\n" +
 	" \x01(\x03R\bexpiryMs\x12\x1d\n" +
 	"\n" +
-	"seen_index\x18\v \x01(\x04R\tseenIndex\"v\n" +
+	"seen_index\x18\v \x01(\x04R\tseenIndex\x12\x1f\n" +
+	"\vwatchdog_ms\x182 \x01(\x03R\n" +
+	"watchdogMs\"v\n" +
 	"\x05Owner\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\rR\x04node\x12\x16\n" +

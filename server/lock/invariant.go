@@ -5,32 +5,66 @@ import "fmt"
 // Check returns what is inconsistent in the table, nil if nothing is. It walks
 // the whole table: for tests, and for a server that suspects itself.
 func (t *Table) Check() error {
-	locks := 0
-	var fault error
-	for slot := uint32(1); slot < t.resources.next && fault == nil; slot++ {
-		if t.resources.get(slot).lockspace != 0 {
-			var n int
-			n, fault = t.checkResource(slot)
-			locks += n
+	queued, listed := 0, 0
+	for slot := uint32(1); slot < t.resources.next; slot++ {
+		if t.resources.get(slot).lockspace == 0 {
+			continue
 		}
-	}
-	if fault != nil {
-		return fault
-	}
-	owned, ended := 0, 0
-	for i := range t.owners {
-		if err := t.checkOwner(&t.owners[i]); err != nil {
+		n, err := t.checkResource(slot)
+		if err != nil {
 			return err
 		}
-		owned += t.owners[i].locks
-		ended += len(t.owners[i].ended)
+		queued += n
 	}
-	if locks != t.locks.used || owned != locks {
-		return fmt.Errorf("%d locks exist, %d are queued, %d are owned", t.locks.used, locks, owned)
+	for i := range t.owners {
+		n, err := t.checkList(&t.owners[i])
+		if err != nil {
+			return err
+		}
+		listed += n
+	}
+	if queued != t.locks.used || listed != queued {
+		return fmt.Errorf("%d locks exist, %d are queued, %d are owned", t.locks.used, queued, listed)
+	}
+	if err := t.checkOwners(); err != nil {
+		return err
+	}
+	return t.checkSpaces()
+}
+
+// checkList checks one session's list of locks and returns its length.
+func (t *Table) checkList(o *owner) (int, error) {
+	n, order := 0, uint64(0)
+	for slot := o.head; slot != 0; slot = t.locks.get(slot).after {
+		l := t.locks.get(slot)
+		if l.session != o.session || l.order <= order {
+			return 0, fmt.Errorf("session %d lists a lock of session %d, or one out of order", o.session, l.session)
+		}
+		n, order = n+1, l.order
+	}
+	if n != o.locks {
+		return 0, fmt.Errorf("session %d counts %d locks and lists %d", o.session, o.locks, n)
+	}
+	return n, nil
+}
+
+// checkOwners checks what sessions have but for their lists of locks.
+func (t *Table) checkOwners() error {
+	ended := 0
+	for i := range t.owners {
+		o := &t.owners[i]
+		ended += len(o.ended)
+		if o.locks == 0 && o.session.orphans() {
+			return fmt.Errorf("node %d has an owner of orphans and no orphans", o.node)
+		}
 	}
 	if ended != t.ended {
 		return fmt.Errorf("%d denied requests are counted, %d are listed", t.ended, ended)
 	}
+	return nil
+}
+
+func (t *Table) checkSpaces() error {
 	for _, sp := range t.spaces {
 		if len(sp.members) == 0 && sp.resources == 0 {
 			return fmt.Errorf("lockspace %q is empty", sp.name)
@@ -44,63 +78,46 @@ func (t *Table) Check() error {
 	return nil
 }
 
-// checkOwner checks one session's list of locks.
-func (t *Table) checkOwner(o *owner) error {
-	n, order := 0, uint64(0)
-	for slot := o.head; slot != 0; slot = t.locks.get(slot).after {
-		l := t.locks.get(slot)
-		if l.session != o.session || l.order <= order {
-			return fmt.Errorf("session %d lists a lock of session %d, or one out of order", o.session, l.session)
-		}
-		n, order = n+1, l.order
-	}
-	switch {
-	case n != o.locks:
-		return fmt.Errorf("session %d counts %d locks and lists %d", o.session, o.locks, n)
-	case n == 0 && o.session.orphans():
-		return fmt.Errorf("node %d has an owner of orphans and no orphans", o.node)
-	}
-	return nil
-}
-
+// checkResource checks one resource and returns how many locks it has.
 func (t *Table) checkResource(slot uint32) (int, error) {
-	var state ResourceState
-	t.resourceState(slot, &state)
 	r := t.resources.get(slot)
-	var again resourceRecord
-	var first *LockState
-	for i := range state.Locks {
-		l := &state.Locks[i]
-		if t.owner(l.Session) == nil {
-			return 0, fmt.Errorf("resource %q: lock %d of unknown session %d", state.Name, l.ID, l.Session)
-		}
-		if l.Queue == QueueWaiting {
-			continue
-		}
-		if conflicts[l.Granted]&again.heldSet(NL) != 0 {
-			return 0, fmt.Errorf("resource %q: %v held beside an incompatible lock", state.Name, l.Granted)
-		}
-		again.hold(l.Granted)
+	heads := [3]uint32{r.head}
+	if r.contention != 0 {
+		c := t.contentions.get(r.contention)
+		heads[converting], heads[waiting] = c.convertHead, c.waitHead
 	}
-	for i := range state.Locks {
-		if state.Locks[i].Queue != QueueGranted && first == nil {
-			first = &state.Locks[i]
+	n := 0
+	var again resourceRecord
+	for q, head := range heads {
+		for at := head; at != 0; at = t.locks.get(at).next {
+			n++
+			l := t.locks.get(at)
+			if l.resource != slot || l.queue != queue(q) || t.owner(l.session) == nil {
+				return 0, fmt.Errorf("resource %q: lock %d of session %d belongs elsewhere or to nobody", t.name(r), l.id, l.session)
+			}
+			if l.queue == waiting {
+				continue
+			}
+			if conflicts[l.granted]&again.heldSet(NL) != 0 {
+				return 0, fmt.Errorf("resource %q: %v held beside an incompatible lock", t.name(r), l.granted)
+			}
+			again.hold(l.granted)
 		}
 	}
 	switch {
-	case len(state.Locks) == 0 && !(len(state.Value) > 0 && t.space(r.lockspace).keepValues):
-		return 0, fmt.Errorf("resource %q is empty", state.Name)
+	case n == 0 && (r.value == 0 || !t.space(r.lockspace).keepValues):
+		return 0, fmt.Errorf("resource %q is empty", t.name(r))
 	case again.held != r.held || again.strong != r.strong:
-		return 0, fmt.Errorf("resource %q counts its modes wrongly", state.Name)
-	case (first != nil) != (r.contention != 0):
-		return 0, fmt.Errorf("resource %q: contention record out of step", state.Name)
+		return 0, fmt.Errorf("resource %q counts its modes wrongly", t.name(r))
+	case (heads[converting]|heads[waiting] != 0) != (r.contention != 0):
+		return 0, fmt.Errorf("resource %q: contention record out of step", t.name(r))
 	}
 	if r.contention != 0 {
 		// Those that ignore the order depend on a limit, which may have changed.
 		w := t.wishOf(t.contentions.get(r.contention).first())
 		if t.fits(slot, &w, false) {
-			return 0, fmt.Errorf("resource %q: a queued request could be granted and is not", state.Name)
+			return 0, fmt.Errorf("resource %q: a queued request could be granted and is not", t.name(r))
 		}
 	}
-	return len(state.Locks), nil
+	return n, nil
 }

@@ -32,8 +32,15 @@ func (t *Table) findResource(lockspace uint32, name []byte) uint32 {
 
 // addResource makes a resource that does not exist yet.
 func (t *Table) addResource(lockspace uint32, name []byte) uint32 {
+	slot := t.newResource(t.space(lockspace), name)
+	insert(&t.resourceIndex, &t.resources, slot)
+	return slot
+}
+
+// newResource makes a resource that is in no index yet.
+func (t *Table) newResource(sp *space, name []byte) uint32 {
 	slot, r := t.resources.alloc()
-	r.lockspace, r.sum, r.nameLen = lockspace, resourceHash(lockspace, name), uint8(len(name))
+	r.lockspace, r.sum, r.nameLen = sp.number, resourceHash(sp.number, name), uint8(len(name))
 	if len(name) <= inlineName {
 		copy(r.name[:], name)
 	} else {
@@ -41,8 +48,7 @@ func (t *Table) addResource(lockspace uint32, name []byte) uint32 {
 		copy(n.bytes[:], name)
 		binary.LittleEndian.PutUint32(r.name[:], long)
 	}
-	insert(&t.resourceIndex, &t.resources, slot)
-	t.space(lockspace).resources++
+	sp.resources++
 	return slot
 }
 

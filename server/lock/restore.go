@@ -1,7 +1,6 @@
 package lock
 
 import (
-	"cmp"
 	"slices"
 
 	"lock_gulmd/server/reason"
@@ -12,6 +11,7 @@ import (
 // also says whether all of that was possible.
 type Restore struct {
 	table  *Table
+	seat   int // where the owner of the last lock was found
 	broken bool
 }
 
@@ -60,12 +60,12 @@ func (r *Restore) Owner(s OwnerState) {
 func (r *Restore) Resource(state *ResourceState) {
 	t := r.table
 	sp := t.space(state.Lockspace)
-	if sp == nil || len(state.Name) == 0 || len(state.Name) > MaxName || t.findResource(state.Lockspace, state.Name) != 0 ||
+	if sp == nil || len(state.Name) == 0 || len(state.Name) > MaxName ||
 		len(state.Locks) == 0 && (len(state.Value) == 0 || !sp.keepValues) {
 		r.broken = true
 		return
 	}
-	resource := t.addResource(state.Lockspace, state.Name)
+	resource := t.newResource(sp, state.Name)
 	switch {
 	case len(state.Value) > 0:
 		r.value(resource, state)
@@ -76,12 +76,16 @@ func (r *Restore) Resource(state *ResourceState) {
 		if i > 0 && state.Locks[i].Queue < state.Locks[i-1].Queue {
 			r.broken = true
 		}
-		r.lock(resource, &state.Locks[i])
+		r.lock(sp, resource, &state.Locks[i])
 	}
 	switch slot := t.resources.get(resource).contention; {
 	case slot != 0:
 		t.contentions.mut(slot).passed = state.Overtaken
 	case state.Overtaken != 0:
+		r.broken = true
+	}
+	// Now, while all of it is in the processor's cache.
+	if _, err := t.checkResource(resource); err != nil {
 		r.broken = true
 	}
 }
@@ -96,11 +100,23 @@ func (r *Restore) value(resource uint32, state *ResourceState) {
 	v.version, v.invalid = state.ValueVersion, state.ValueInvalid
 }
 
-func (r *Restore) lock(resource uint32, state *LockState) {
+// owner is owner of the table; one lock after the other belongs to the same one.
+func (r *Restore) owner(s Session) *owner {
+	owners := r.table.owners
+	if r.seat < len(owners) && owners[r.seat].session == s {
+		return &owners[r.seat]
+	}
+	if i, ok := r.table.findOwner(s); ok {
+		r.seat = i
+		return &owners[i]
+	}
+	return nil
+}
+
+func (r *Restore) lock(sp *space, resource uint32, state *LockState) {
 	t := r.table
-	o := t.owner(state.Session)
-	if o == nil || !t.possible(state) || t.findLock(state.Session, state.ID) != 0 || o.hasEnded(state.ID) ||
-		!state.Session.orphans() && !t.joined(t.resources.get(resource).lockspace, state.Session) {
+	o := r.owner(state.Session)
+	if o == nil || !t.possible(state) || o.hasEnded(state.ID) || !state.Session.orphans() && !sp.joined(state.Session) {
 		r.broken = true
 		return
 	}
@@ -110,7 +126,6 @@ func (r *Restore) lock(resource uint32, state *LockState) {
 		flags: state.Flags, granted: state.Granted, requested: state.Requested, blocking: modeSet(state.Blocking),
 		status: state.Status, denied: state.Denied, origin: state.Origin,
 	}
-	insert(&t.lockIndex, &t.locks, slot)
 	t.pushTail(slot, l, queue(state.Queue))
 	l.changed, l.stamp = state.Changed, state.Stamp
 	if state.Queue != QueueWaiting {
@@ -141,16 +156,36 @@ func (t *Table) possible(l *LockState) bool {
 // Finish returns the table, and false if what was given is not a possible state.
 func (r *Restore) Finish() (*Table, bool) {
 	t := r.table
-	// Sessions list their locks in order of creation, on which the order of
-	// events depends; resources came in any order.
-	slots := make([]uint32, 0, t.locks.used)
+	if r.broken {
+		return t, false
+	}
+	keys := sorter{make([]keyed, 0, max(t.locks.used, t.resources.used)), make([]keyed, max(t.locks.used, t.resources.used))}
+	sound := build(&t.resourceIndex, &t.resources, &keys, func(a, b *resourceRecord) bool {
+		return a.lockspace == b.lockspace && string(t.name(a)) == string(t.name(b))
+	})
+	sound = build(&t.lockIndex, &t.locks, &keys, func(a, b *lockRecord) bool {
+		return a.session == b.session && a.id == b.id
+	}) && sound
+	return t, r.own(&keys) && sound && t.checkOwners() == nil && t.checkSpaces() == nil
+}
+
+// own gives the locks to their sessions, which list them in the order in which
+// they came to them: the order of events depends on it, and resources came in
+// any order. It reports false if two locks came at once.
+func (r *Restore) own(keys *sorter) bool {
+	t := r.table
+	keys.clear()
 	for slot := uint32(1); slot < t.locks.next; slot++ {
-		slots = append(slots, slot)
+		keys.add(t.locks.get(slot).order, slot)
 	}
-	slices.SortFunc(slots, func(a, b uint32) int { return cmp.Compare(t.locks.get(a).order, t.locks.get(b).order) })
-	for _, slot := range slots {
-		l := t.locks.mut(slot)
-		t.ownLock(t.owner(l.session), slot, l)
+	last := uint64(0)
+	for _, k := range keys.sort(0) {
+		if k.key == last {
+			return false
+		}
+		last = k.key
+		l := t.locks.mut(k.slot)
+		t.ownLock(r.owner(l.session), k.slot, l)
 	}
-	return t, !r.broken && t.Check() == nil
+	return true
 }

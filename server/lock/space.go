@@ -129,9 +129,10 @@ func (t *Table) leaveAll(s Session) {
 
 func (t *Table) joined(number uint32, s Session) bool {
 	sp := t.space(number)
-	if sp == nil {
-		return false
-	}
+	return sp != nil && sp.joined(s)
+}
+
+func (sp *space) joined(s Session) bool {
 	_, ok := slices.BinarySearch(sp.members, s)
 	return ok
 }

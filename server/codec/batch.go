@@ -184,33 +184,11 @@ func readRequest(data []byte, r *state.Request) error {
 // the fields that hold bytes, whose bits are in the set. Other wire types are an
 // error.
 func eachField(data []byte, bytesFields uint32, f func(field protowire.Number, v uint64, sub []byte) error) error {
-	for len(data) > 0 {
-		field, kind, n := protowire.ConsumeTag(data)
-		if n < 0 {
-			return errDamaged
-		}
-		var (
-			v   uint64
-			sub []byte
-			m   int
-		)
-		switch {
-		case inSet(bytesFields, field) && kind == protowire.BytesType:
-			sub, m = protowire.ConsumeBytes(data[n:])
-		case !inSet(bytesFields, field) && kind == protowire.VarintType:
-			v, m = protowire.ConsumeVarint(data[n:])
-		default:
-			return fmt.Errorf("%w: field %d has wire type %d", errDamaged, field, kind)
-		}
-		if m < 0 {
-			return errDamaged
-		}
-		if err := f(field, v, sub); err != nil {
+	in := fields{data: data, bytes: bytesFields}
+	for in.next() {
+		if err := f(in.field, in.v, in.sub); err != nil {
 			return err
 		}
-		data = data[n+m:]
 	}
-	return nil
+	return in.err
 }
-
-func inSet(set uint32, field protowire.Number) bool { return field < 32 && set&(1<<field) != 0 }

@@ -118,44 +118,6 @@ func spaceFromLog(s *raftlogv1.Lockspace, ok *bool) lock.SpaceState {
 	return out
 }
 
-func resourceToLog(r *lock.ResourceState) *raftlogv1.Resource {
-	out := &raftlogv1.Resource{
-		Lockspace: r.Lockspace, Name: append([]byte(nil), r.Name...), Locks: make([]*raftlogv1.Lock, len(r.Locks)),
-		Value: append([]byte(nil), r.Value...), ValueVersion: r.ValueVersion, ValueInvalid: r.ValueInvalid, Overtaken: r.Overtaken,
-	}
-	locks := make([]raftlogv1.Lock, len(r.Locks))
-	for i := range r.Locks {
-		l, p := &r.Locks[i], &locks[i]
-		p.Session, p.Lock, p.Queue = uint64(l.Session), uint64(l.ID), uint32(l.Queue)
-		p.Granted, p.Requested, p.Flags = uint32(l.Granted), uint32(l.Requested), uint32(l.Flags)
-		p.Token, p.Order, p.Changed = l.Token, l.Order, l.Changed
-		p.StampMs, p.Blocking = l.Stamp, uint32(l.Blocking)
-		p.Status, p.Denied, p.Origin = uint32(l.Status), uint32(l.Denied), l.Origin
-		out.Locks[i] = p
-	}
-	return out
-}
-
-// resourceFromLog looks for unknown fields itself: there are too many resources
-// for the general way.
-func resourceFromLog(r *raftlogv1.Resource, out *lock.ResourceState, ok *bool) {
-	*out = lock.ResourceState{
-		Lockspace: r.GetLockspace(), Name: r.GetName(), Locks: out.Locks[:0], Value: r.GetValue(),
-		ValueVersion: r.GetValueVersion(), ValueInvalid: r.GetValueInvalid(), Overtaken: r.GetOvertaken(),
-	}
-	*ok = *ok && len(r.ProtoReflect().GetUnknown()) == 0
-	for _, l := range r.GetLocks() {
-		*ok = *ok && len(l.ProtoReflect().GetUnknown()) == 0
-		out.Locks = append(out.Locks, lock.LockState{
-			Session: lock.Session(l.GetSession()), ID: lock.ID(l.GetLock()), Queue: narrow[lock.Queue](l.GetQueue(), ok),
-			Granted: narrow[lock.Mode](l.GetGranted(), ok), Requested: narrow[lock.Mode](l.GetRequested(), ok),
-			Flags: lock.Flags(l.GetFlags()), Blocking: narrow[uint8](l.GetBlocking(), ok), Token: l.GetToken(),
-			Order: l.GetOrder(), Changed: l.GetChanged(), Stamp: l.GetStampMs(), Status: narrow[lock.Status](l.GetStatus(), ok),
-			Denied: narrow[reason.Reason](l.GetDenied(), ok), Origin: l.GetOrigin(),
-		})
-	}
-}
-
 func ownerToLog(o *lock.OwnerState) *raftlogv1.Owner {
 	out := &raftlogv1.Owner{Session: uint64(o.Session), Node: o.Node, Frozen: o.Frozen}
 	for _, e := range o.Ended {

@@ -124,21 +124,22 @@ func (img *Image) ownsAll() bool {
 		nodes[n.Name] = n.Number
 		frozen[lock.OrphansOf(n.Number)] = n.State == member.Expired
 	}
-	sessions := 0
+	homes := make(map[lock.Session]uint32, len(img.Sessions))
 	for _, si := range img.Sessions {
 		frozen[lock.Session(si.Number)] = si.Frozen
+		homes[lock.Session(si.Number)] = nodes[si.Node]
 	}
+	sessions := 0
 	for _, o := range img.Owners {
 		want, known := frozen[o.Session]
 		if !known || o.Frozen != want {
 			return false
 		}
-		i := slices.IndexFunc(img.Sessions, func(si SessionImage) bool { return lock.Session(si.Number) == o.Session })
-		if i < 0 {
-			continue
-		}
-		if sessions++; nodes[img.Sessions[i].Node] != o.Node {
-			return false
+		if home, ok := homes[o.Session]; ok {
+			if home != o.Node {
+				return false
+			}
+			sessions++
 		}
 	}
 	return sessions == len(img.Sessions)

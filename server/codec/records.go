@@ -119,7 +119,7 @@ func spaceFromLog(s *raftlogv1.Lockspace, ok *bool) lock.SpaceState {
 }
 
 func ownerToLog(o *lock.OwnerState) *raftlogv1.Owner {
-	out := &raftlogv1.Owner{Session: uint64(o.Session), Node: o.Node, Frozen: o.Frozen}
+	out := &raftlogv1.Owner{Session: uint64(o.Session), Node: o.Node, Frozen: o.Frozen, Doubted: o.Doubted}
 	for _, e := range o.Ended {
 		out.Ended = append(out.Ended, &raftlogv1.Ended{Lock: uint64(e.ID), Reason: uint32(e.Reason), Changed: e.Changed})
 	}
@@ -127,7 +127,7 @@ func ownerToLog(o *lock.OwnerState) *raftlogv1.Owner {
 }
 
 func ownerFromLog(o *raftlogv1.Owner, ok *bool) lock.OwnerState {
-	out := lock.OwnerState{Session: lock.Session(o.GetSession()), Node: o.GetNode(), Frozen: o.GetFrozen()}
+	out := lock.OwnerState{Session: lock.Session(o.GetSession()), Node: o.GetNode(), Frozen: o.GetFrozen(), Doubted: o.GetDoubted()}
 	for _, e := range o.GetEnded() {
 		out.Ended = append(out.Ended, lock.EndedState{
 			ID: lock.ID(e.GetLock()), Reason: narrow[reason.Reason](e.GetReason(), ok), Changed: e.GetChanged(),

@@ -74,7 +74,7 @@ func (t *Table) ask(slot uint32, mode Mode) {
 // deaf reports whether nobody would hear a lock's blocking callback: its owner
 // does not want any, is dead, or it is an orphan. Who adopts that is asked then.
 func (t *Table) deaf(l *lockRecord) bool {
-	return l.flags&NoCallbacks != 0 || l.session.orphans() || t.owner(l.session).frozen
+	return l.flags&NoCallbacks != 0 || l.session.ofNode() || t.owner(l.session).frozen
 }
 
 // covered reports whether somebody who was asked to give way to the modes in

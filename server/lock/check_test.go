@@ -23,6 +23,13 @@ func TestCheck_notices(t *testing.T) {
 			t.lastOrder++
 			first.order = 0
 		}},
+		{"an owner of remains without any", func(t *Table, _ *lockRecord, _ *resourceRecord) { t.Open(RemainsOf(1), 1) }},
+		{"a session in doubt", func(t *Table, _ *lockRecord, _ *resourceRecord) { t.owners[0].doubted = true }},
+		{"remains that are not frozen", func(t *Table, _ *lockRecord, _ *resourceRecord) {
+			t.FreezeIn(1, 1, nil)
+			t.owner(RemainsOf(1)).frozen = false
+		}},
+		{"a crossed resource without a crossing", func(_ *Table, _ *lockRecord, r *resourceRecord) { r.strong |= crossed }},
 		{"an owner of orphans without any", func(t *Table, _ *lockRecord, _ *resourceRecord) { t.Open(OrphansOf(1), 1) }},
 		{"an empty lockspace", func(t *Table, _ *lockRecord, _ *resourceRecord) {
 			t.spaces = append(t.spaces, space{number: 2, name: "empty"})
@@ -53,6 +60,7 @@ func TestDeepCheck_notices(t *testing.T) {
 		{"a leaked contention record", func(t *Table, _ *resourceRecord, _ *contentionRecord) { t.contentions.alloc() }},
 		{"a value of another length", func(t *Table, r *resourceRecord, _ *contentionRecord) { t.values.mut(r.value).length++ }},
 		{"wanted modes counted wrongly", func(_ *Table, _ *resourceRecord, c *contentionRecord) { c.wanted[CW]++ }},
+		{"requests of recovery counted wrongly", func(_ *Table, _ *resourceRecord, c *contentionRecord) { c.recovery++ }},
 		{"requests without order counted wrongly", func(_ *Table, _ *resourceRecord, c *contentionRecord) { c.noOrder++ }},
 		{"somebody who was not told", func(_ *Table, _ *resourceRecord, c *contentionRecord) { c.told |= 1 << EX }},
 		{"a lock that is denied", func(t *Table, _ *resourceRecord, _ *contentionRecord) {

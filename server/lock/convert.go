@@ -61,6 +61,9 @@ func (t *Table) Convert(s Session, req ConvertRequest) Reply {
 	l.requested, l.status, l.denied = req.Mode, w.status, reason.None
 	l.flags = req.Flags | l.flags&NoCallbacks
 	t.enqueue(slot, converting)
+	if w.status == Demoted {
+		t.grantQueued(resource, false) // those who need not wait behind it
+	}
 	t.askAll(resource, req.Mode, slot)
 	if deadlock {
 		t.ask(slot, req.Mode) // NoDlckWt: its holder is asked to resolve it
@@ -100,8 +103,8 @@ func (t *Table) convertNow(slot uint32, w *wish, value []byte) Reply {
 
 // demote lets go of the mode of a granted lock that is about to wait.
 func (t *Table) demote(slot uint32) {
+	t.letGo(slot)
 	l := t.locks.mut(slot)
-	t.resources.mut(l.resource).drop(l.granted)
 	l.granted, l.requested, l.status = NL, NL, Demoted
 	l.changed = t.now.index
 }

@@ -69,7 +69,7 @@ func deepOwners(t *Table) error {
 		before, order := uint32(0), uint64(0)
 		for slot := o.head; slot != 0; slot = t.locks.get(slot).after {
 			l := t.locks.get(slot)
-			if o.session.orphans() != (l.origin != 0) || o.hasEnded(l.id) {
+			if o.session.ofNode() != (l.origin != 0) || o.hasEnded(l.id) {
 				return fmt.Errorf("lock %d/%d was left by %d, or is denied", l.session, l.id, l.origin)
 			}
 			if l.before != before || l.order <= order || l.order > t.lastOrder || l.token > t.lastToken {
@@ -98,7 +98,7 @@ func deepResource(t *Table, slot uint32, queued *[3]int) error {
 		heads[waiting], tails[waiting] = c.waitHead, c.waitTail
 	}
 	var holders, conversions []*lockRecord
-	wanted, noOrder := [modes]uint32{}, uint32(0)
+	wanted, noOrder, recovery := [modes]uint32{}, uint32(0), uint32(0)
 	for q := range heads {
 		before := uint32(0)
 		for s := heads[q]; s != 0; s = t.locks.get(s).next {
@@ -112,6 +112,7 @@ func deepResource(t *Table, slot uint32, queued *[3]int) error {
 			if l.queue != granted {
 				wanted[l.requested]++
 				noOrder += uint32(l.flags & NoOrder / NoOrder)
+				recovery += uint32(l.flags & Recovery / Recovery)
 			}
 			if l.queue == granted {
 				holders = append(holders, l)
@@ -131,8 +132,9 @@ func deepResource(t *Table, slot uint32, queued *[3]int) error {
 			return fmt.Errorf("queue %d ends wrongly", q)
 		}
 	}
-	if wanted != c.wanted || noOrder != c.noOrder {
-		return fmt.Errorf("counts %v as wanted, %d without order, has %v, %d", c.wanted, c.noOrder, wanted, noOrder)
+	if wanted != c.wanted || noOrder != c.noOrder || recovery != c.recovery {
+		return fmt.Errorf("counts %v as wanted, %d without order, %d of recovery, has %v, %d, %d",
+			c.wanted, c.noOrder, c.recovery, wanted, noOrder, recovery)
 	}
 	for m := range Mode(modes) {
 		for _, l := range holders {

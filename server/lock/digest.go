@@ -14,7 +14,7 @@ func (t *Table) Digest() uint64 {
 		d += h.sum()
 	}
 	for _, o := range t.owners {
-		h := newHash(2).num(uint64(o.session)).num(uint64(o.node)).num(uint64(o.locks)).flag(o.frozen)
+		h := newHash(2).num(uint64(o.session)).num(uint64(o.node)).num(uint64(o.locks)).flag(o.frozen).flag(o.doubted)
 		for _, e := range o.ended {
 			h = h.num(uint64(e.id)).num(uint64(e.why)).num(e.changed)
 		}

@@ -61,16 +61,22 @@ func (t *Table) release(s Session, touched []uint32) {
 		slot = next
 	}
 	t.settle(touched)
-	t.ended -= len(o.ended)
 	i, _ := t.findOwner(s)
+	t.forget(i)
+}
+
+// forget removes an owner that has no locks.
+func (t *Table) forget(i int) {
+	s := t.owners[i].session
+	t.ended -= len(t.owners[i].ended)
 	t.owners = slices.Delete(t.owners, i, i+1)
 	t.leaveAll(s)
 }
 
 // lose spoils the value block that a lock protects which goes without its
-// holder's doing.
+// holder's doing. That of remains was spoiled when they became such.
 func (t *Table) lose(l *lockRecord) {
-	if l.queue != waiting && l.granted >= PW {
+	if l.queue != waiting && l.granted >= PW && !l.session.remains() {
 		t.spoilValue(l.resource)
 	}
 }

@@ -1,5 +1,7 @@
 package lock
 
+import "cmp"
+
 // hold puts a lock that stands in no queue into the granted one, in the mode
 // that it requested; `fresh` is true if it held nothing before. The value block
 // is read or written as value.go says. What is queued is asked for separately,
@@ -8,8 +10,12 @@ func (t *Table) hold(slot uint32, fresh bool, status Status, value []byte) Reply
 	l := t.locks.mut(slot)
 	r := t.resources.mut(l.resource)
 	held := l.granted
-	r.drop(held)
-	r.hold(l.requested)
+	if l.flags&Recovery == 0 && r.strong&crossed == 0 {
+		r.drop(held)
+		r.hold(l.requested)
+	} else {
+		t.recount(r, slot, l.requested)
+	}
 	t.lastToken++
 	l.granted, l.token, l.blocking, l.status, l.denied = l.requested, t.lastToken, 0, status, 0
 	read, valid := t.useValue(l, fresh, held, l.granted, value)
@@ -37,10 +43,7 @@ func (t *Table) grant(resource uint32) {
 // grantQueued is grant, for conversions only if asked so.
 func (t *Table) grantQueued(resource uint32, conversions bool) {
 	for {
-		slot, w := t.next(resource)
-		if slot != 0 && conversions && t.locks.get(slot).queue == waiting {
-			return
-		}
+		slot, w := t.next(resource, conversions)
 		if slot == 0 {
 			return
 		}
@@ -64,6 +67,7 @@ func (t *Table) grantQueued(resource uint32, conversions bool) {
 func (t *Table) settleOrder(slot uint32, l *lockRecord) {
 	at := t.resources.get(l.resource).contention
 	switch {
+	case slot != t.contentions.get(at).first() && l.flags&Recovery != 0 && t.hasRemains(l.resource):
 	case slot != t.contentions.get(at).first():
 		t.pass(at)
 	case l.queue == waiting && l.flags&(NoOrder|HeadQue) == 0:
@@ -71,21 +75,30 @@ func (t *Table) settleOrder(slot uint32, l *lockRecord) {
 	}
 }
 
-// next returns the queued request that is granted next, 0 if none can be.
-func (t *Table) next(resource uint32) (uint32, wish) {
+// next returns the queued request that is granted next, 0 if none can be;
+// waiting ones only if conversions are not asked for.
+func (t *Table) next(resource uint32, conversions bool) (uint32, wish) {
 	at := t.resources.get(resource).contention
 	if at == 0 {
 		return 0, wish{}
 	}
 	c := t.contentions.get(at)
-	head := c.first()
-	if w := t.wishOf(head); t.fits(resource, &w, false) {
+	heads := [2]uint32{c.convertHead, c.waitHead}
+	if conversions {
+		heads[1] = 0
+	}
+	if slot, w := t.nextRecovery(resource, heads); slot != 0 {
+		return slot, w
+	}
+	if head := cmp.Or(heads[0], heads[1]); head == 0 {
+		return 0, wish{}
+	} else if w := t.wishOf(head); t.fits(resource, &w, false) {
 		return head, w
 	}
 	if c.noOrder == 0 {
 		return 0, wish{}
 	}
-	for _, first := range [2]uint32{c.convertHead, c.waitHead} {
+	for _, first := range heads {
 		for slot := first; slot != 0; slot = t.locks.get(slot).next {
 			if t.locks.get(slot).flags&NoOrder == 0 {
 				continue

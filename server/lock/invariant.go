@@ -54,8 +54,11 @@ func (t *Table) checkOwners() error {
 	for i := range t.owners {
 		o := &t.owners[i]
 		ended += len(o.ended)
-		if o.locks == 0 && o.session.orphans() {
-			return fmt.Errorf("node %d has an owner of orphans and no orphans", o.node)
+		switch {
+		case o.locks == 0 && o.session.ofNode():
+			return fmt.Errorf("node %d has an owner of orphans or remains, and none", o.node)
+		case o.session.remains() && !o.frozen || o.doubted && !o.session.remains():
+			return fmt.Errorf("owner %d is in doubt or not frozen", o.session)
 		}
 	}
 	if ended != t.ended {
@@ -70,7 +73,7 @@ func (t *Table) checkSpaces() error {
 			return fmt.Errorf("lockspace %q is empty", sp.name)
 		}
 		for i, m := range sp.members {
-			if i > 0 && m <= sp.members[i-1] || t.owner(m) == nil || m.orphans() {
+			if i > 0 && m <= sp.members[i-1] || t.owner(m) == nil || m.ofNode() {
 				return fmt.Errorf("lockspace %q has members %v, not all of which are sessions", sp.name, sp.members)
 			}
 		}
@@ -87,7 +90,7 @@ func (t *Table) checkResource(slot uint32) (int, error) {
 		heads[converting], heads[waiting] = c.convertHead, c.waitHead
 	}
 	n := 0
-	var again resourceRecord
+	var again, living resourceRecord
 	for q, head := range heads {
 		for at := head; at != 0; at = t.locks.get(at).next {
 			n++
@@ -98,10 +101,13 @@ func (t *Table) checkResource(slot uint32) (int, error) {
 			if l.queue == waiting {
 				continue
 			}
-			if conflicts[l.granted]&again.heldSet(NL) != 0 {
+			again.add(l.granted)
+			if l.session.remains() {
+				continue
+			}
+			if living.add(l.granted); living.strong&crossed != 0 {
 				return 0, fmt.Errorf("resource %q: %v held beside an incompatible lock", t.name(r), l.granted)
 			}
-			again.hold(l.granted)
 		}
 	}
 	switch {
@@ -114,8 +120,10 @@ func (t *Table) checkResource(slot uint32) (int, error) {
 	}
 	if r.contention != 0 {
 		// Those that ignore the order depend on a limit, which may have changed.
-		w := t.wishOf(t.contentions.get(r.contention).first())
-		if t.fits(slot, &w, false) {
+		c := t.contentions.get(r.contention)
+		w := t.wishOf(c.first())
+		due, _ := t.nextRecovery(slot, [2]uint32{c.convertHead, c.waitHead})
+		if due != 0 || t.fits(slot, &w, false) {
 			return 0, fmt.Errorf("resource %q: a queued request could be granted and is not", t.name(r))
 		}
 	}

@@ -215,6 +215,8 @@ func digestSteps(table *Table) []step {
 		{"persistent", lock(3, 6, "p", PR, Persistent)},
 		{"an orphan", func() { table.Close(3) }},
 		{"an orphan that is frozen", func() { table.Freeze(OrphansOf(3)) }},
+		{"remains", func() { table.Bury(OrphansOf(3)) }},
+		{"remains in doubt", func() { table.DoubtRemains(3) }},
 		{"longer values", func() { table.Join(4, JoinRequest{Name: []byte("long"), ValueLen: 64}) }},
 		{"kept values", func() { table.Join(4, JoinRequest{Name: []byte("kept"), KeepValues: true}) }},
 		{"overtaken", func() {

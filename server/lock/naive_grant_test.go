@@ -35,9 +35,16 @@ func (n *naive) grantable(l *naiveLock, now bool) (Mode, Status, bool) {
 func (n *naive) turn(l *naiveLock, mode Mode, now bool) bool {
 	r := l.resource
 	for _, h := range r.holders() {
-		if h != l && !compatible[h.Granted][mode] {
+		if h != l && !compatible[h.Granted][mode] && !weaker(l.Granted, mode) && !n.passes(l, h) {
 			return false
 		}
+	}
+	if l.Flags&Recovery != 0 && n.crossable(r) {
+		only := &naiveResource{passed: r.passed}
+		for q := range r.queues {
+			only.queues[q] = slices.DeleteFunc(slices.Clone(r.queues[q]), func(x *naiveLock) bool { return x.Flags&Recovery == 0 })
+		}
+		r = only
 	}
 	switch {
 	case l.Flags&Expedite != 0:
@@ -215,17 +222,24 @@ func (n *naive) grant(r *naiveResource) {
 
 // grantOne grants the next that can be granted, if there is one.
 func (n *naive) grantOne(r *naiveResource, conversions bool) bool {
-	for i, l := range r.queued() {
+	queued := r.queued()
+	first := slices.Clone(queued)
+	if n.crossable(r) {
+		slices.SortStableFunc(first, func(a, b *naiveLock) int { return int(b.Flags&Recovery) - int(a.Flags&Recovery) })
+	}
+	for _, l := range first {
 		if conversions && l.Queue == QueueWaiting {
-			return false
+			continue
 		}
+		uncounted := l.Flags&Recovery != 0 && n.crossable(r) && l != queued[0]
 		mode, status, ok := n.grantable(l, false)
 		if !ok {
 			continue
 		}
 		fresh := l.Queue == QueueWaiting
 		switch {
-		case i > 0:
+		case uncounted:
+		case l != queued[0]:
 			r.passed++
 		case fresh && l.Flags&(NoOrder|HeadQue) == 0:
 			r.passed = 0

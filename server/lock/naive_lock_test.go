@@ -8,7 +8,7 @@ import (
 
 // The flags that each request knows.
 const (
-	naiveCommon = NoQueue | NoQueueBast | ValBlk | IvValBlk | Persistent | NoDlckWt | HeadQue | NoOrder | AltPR | AltCW
+	naiveCommon = Recovery | NoQueue | NoQueueBast | ValBlk | IvValBlk | Persistent | NoDlckWt | HeadQue | NoOrder | AltPR | AltCW
 	naiveLockOK = naiveCommon | Expedite | Orphan | NoCallbacks
 	naiveConvOK = naiveCommon | QueCvt | ConvDeadlk
 	naiveDropOK = ValBlk | IvValBlk | ForceUnlock
@@ -60,7 +60,7 @@ func (n *naive) Lock(s Session, req LockRequest) Reply {
 	}
 	n.give(l, s, req.ID)
 	if ok {
-		if len(r.queued()) > 0 && req.Flags&Expedite == 0 {
+		if len(r.queued()) > 0 && req.Flags&Expedite == 0 && !(req.Flags&Recovery != 0 && n.crossable(r)) {
 			r.passed++
 		}
 		return n.hold(l, mode, status, nil, true)
@@ -134,6 +134,8 @@ func (n *naive) Convert(s Session, req ConvertRequest) Reply {
 	n.take(l)
 	l.Denied = reason.None
 	n.enqueue(l, QueueConverting)
+	for l.Status == Demoted && n.grantOne(l.resource, false) {
+	}
 	n.askHolders(l)
 	if hopeless {
 		n.ask(l, req.Mode)

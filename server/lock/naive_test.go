@@ -257,7 +257,7 @@ func (n *naive) leave(s Session, sp *naiveSpace) {
 // lose removes locks without their holder's doing.
 func (n *naive) lose(locks []*naiveLock) {
 	for _, l := range locks {
-		if l.Queue != QueueWaiting && l.Granted >= PW && l.resource.value != nil {
+		if l.Queue != QueueWaiting && l.Granted >= PW && l.resource.value != nil && !buried(l) {
 			l.resource.stale = true
 		}
 		n.remove(l)
@@ -289,6 +289,11 @@ func (n *naive) Release(s Session) {
 		return
 	}
 	n.lose(n.locksOf(s))
+	n.end(s)
+}
+
+// end forgets an owner.
+func (n *naive) end(s Session) {
 	n.sessions = slices.DeleteFunc(n.sessions, func(o *naiveSession) bool { return o.Session == s })
 	for _, sp := range slices.Clone(n.spaces) {
 		n.leave(s, sp)

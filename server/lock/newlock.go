@@ -112,24 +112,25 @@ func (t *Table) fitsAs(resource uint32, w *wish, mode Mode, now bool) bool {
 	switch {
 	case w.flags&Expedite != 0:
 		return true
-	case r.heldSet(held)&conflicts[mode] != 0:
+	case t.obstructs(r, w, held, mode):
 		return false
 	case r.contention == 0:
 		return true
 	}
 	c := t.contentions.get(r.contention)
 	mayPass := c.passed < t.overtakes()
+	convertHead, waitHead := t.heads(resource, w.flags)
 	switch {
 	case w.flags&NoOrder != 0 && mayPass:
 		return true
 	case convert && now:
-		return w.flags&QueCvt == 0 || c.convertHead == 0 || w.flags&HeadQue != 0 && mayPass
+		return w.flags&QueCvt == 0 || convertHead == 0 || w.flags&HeadQue != 0 && mayPass
 	case now:
-		return c.convertHead == 0 && w.flags&HeadQue != 0 && mayPass // else somebody is before it
+		return convertHead == 0 && (waitHead == 0 || w.flags&HeadQue != 0 && mayPass) // else somebody is before it
 	case queued == converting:
-		return c.convertHead == w.slot
+		return convertHead == w.slot
 	default:
-		return c.convertHead == 0 && c.waitHead == w.slot
+		return convertHead == 0 && waitHead == w.slot
 	}
 }
 
@@ -158,5 +159,7 @@ func (t *Table) passAll(resource uint32, flags Flags) {
 		return
 	}
 	t.contentions.mut(at).told = 0
-	t.pass(at)
+	if flags&Recovery == 0 || !t.hasRemains(resource) {
+		t.pass(at)
+	}
 }

@@ -42,18 +42,23 @@ const (
 	opLimits
 	opClone
 	opRestore
+	opFreezeIn
+	opBury
+	opReleaseIn
+	opDoubt
+	opTrust
 )
 
 var kindNames = [...]string{
 	"lock", "convert", "unlock", "cancel", "deny", "adopt", "open", "join", "leave", "close", "freeze", "release", "purge",
-	"freeze orphans", "release orphans", "limits", "clone", "restore",
+	"freeze orphans", "release orphans", "limits", "clone", "restore", "freeze in", "bury", "release in", "doubt", "trust",
 }
 
 // weights says how often each is chosen.
 var weights = [...]int{
 	opLock: 400, opConvert: 340, opUnlock: 120, opCancel: 40, opDeny: 60, opAdopt: 40, opOpen: 60, opJoin: 80, opLeave: 8,
 	opClose: 14, opFreeze: 3, opRelease: 8, opPurge: 2, opFreezeOrphans: 1, opReleaseOrphans: 3, opLimits: 6, opClone: 5,
-	opRestore: 8,
+	opRestore: 8, opFreezeIn: 20, opBury: 12, opReleaseIn: 8, opDoubt: 2, opTrust: 4,
 }
 
 // op is one operation with its arguments.
@@ -69,14 +74,15 @@ type op struct {
 	why     reason.Reason
 	node    uint32
 	force   bool
+	owner   Session // of frozen locks
 	join    JoinRequest
 	limits  Limits
 }
 
 func (o op) String() string {
-	return fmt.Sprintf("%s %d/%d space %d name %.8q(%d) %v flags %x value %q %v node %d force %v join %+v limits %v",
+	return fmt.Sprintf("%s %d/%d space %d name %.8q(%d) %v flags %x value %q %v node %d force %v owner %x join %+v limits %v",
 		kindNames[o.kind], o.session, o.id, o.space, o.name, len(o.name), o.mode, uint32(o.flags), o.value, o.why, o.node, o.force,
-		o.join, o.limits)
+		o.owner, o.join, o.limits)
 }
 
 // chooseOp chooses an operation on t; now and then one that is impossible. With
@@ -118,7 +124,14 @@ func chooseOp(pick source, w world, t *Table) op {
 			o.limits = Limits{Locks: uint64(pick(20)), Resources: uint64(pick(8)), Lockspaces: uint64(pick(3))}
 		}
 		o.limits.Overtakes = uint64(pick(4))
-	case opOpen, opClose, opFreeze, opRelease, opFreezeOrphans, opReleaseOrphans, opClone, opRestore:
+	case opFreezeIn, opBury, opReleaseIn:
+		o.space = chooseSpace(pick, t, o.session)
+		o.owner = [...]Session{o.session, o.session, OrphansOf(o.node), RemainsOf(o.node), RemainsOf(o.node)}[pick(5)]
+		o.name = chooseMask(pick, w)
+		if pick(3) != 0 {
+			o.session = 0
+		}
+	case opOpen, opClose, opFreeze, opRelease, opFreezeOrphans, opReleaseOrphans, opClone, opRestore, opDoubt, opTrust:
 	}
 	return o
 }
@@ -129,7 +142,7 @@ func (o *op) chooseSession(w world, t *Table) {
 	switch o.kind {
 	case opOpen:
 		sensible = func(x *owner) bool { return x == nil }
-	case opRelease:
+	case opRelease, opBury, opReleaseIn:
 		sensible = func(x *owner) bool { return x != nil && x.frozen }
 	case opConvert, opUnlock, opCancel, opDeny:
 		sensible = func(x *owner) bool { return x != nil && !x.frozen && x.locks > 0 }
@@ -227,6 +240,9 @@ func (o *op) chooseRequest(pick source, w world) {
 	if pick(40) == 0 {
 		o.flags |= 1 << pick(32)
 	}
+	if o.kind != opUnlock && pick(4) == 0 {
+		o.flags |= Recovery
+	}
 	if o.kind == opAdopt {
 		o.flags |= Orphan
 	}
@@ -261,6 +277,16 @@ func chooseName(pick source, names int) []byte {
 	return name[:length]
 }
 
+// chooseMask gives a mask for some of the names.
+func chooseMask(pick source, w world) []byte {
+	mask := chooseName(pick, w.names)
+	mask = mask[:pick(min(len(mask), 30)+1)]
+	if len(mask) > 0 && pick(2) == 0 {
+		mask[pick(len(mask))] = 0xff
+	}
+	return [...][]byte{nil, nil, mask}[pick(3)]
+}
+
 // engine is what the twins have in common.
 type engine interface {
 	Begin(index uint64, stamp int64)
@@ -277,6 +303,11 @@ type engine interface {
 	Freeze(Session)
 	Release(Session)
 	Purge(uint32, Session) int
+	FreezeIn(Session, uint32, []byte) int
+	Bury(Session) int
+	ReleaseIn(Session, uint32, []byte, Session) int
+	DoubtRemains(uint32)
+	TrustRemains(uint32)
 	TakeEvents() []Event
 }
 
@@ -316,6 +347,16 @@ func (o op) apply(e engine, index uint64) (Reply, []Event) {
 		e.Release(OrphansOf(o.node))
 	case opLimits:
 		e.SetLimits(o.limits)
+	case opFreezeIn:
+		reply.Number = uint32(e.FreezeIn(o.owner, o.space, o.name))
+	case opBury:
+		reply.Number = uint32(e.Bury(o.owner))
+	case opReleaseIn:
+		reply.Number = uint32(e.ReleaseIn(o.owner, o.space, o.name, o.session))
+	case opDoubt:
+		e.DoubtRemains(o.node)
+	case opTrust:
+		e.TrustRemains(o.node)
 	case opClone, opRestore:
 	}
 	return reply, e.TakeEvents()

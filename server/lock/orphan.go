@@ -6,7 +6,7 @@ import "lock_gulmd/server/reason"
 func orphansOf(node uint32) Session { return 1<<63 | Session(node) }
 
 // orphans reports whether a session number stands for a node's orphans.
-func (s Session) orphans() bool { return s>>63 != 0 }
+func (s Session) orphans() bool { return s.ofNode() && !s.remains() }
 
 // abandon makes the Persistent locks of a session whose process ended orphans of
 // its node, in the modes that they hold, and returns the resources on which a
@@ -30,13 +30,7 @@ func (t *Table) abandon(s Session) []uint32 {
 
 // orphan hands one lock to its node.
 func (t *Table) orphan(from Session, slot uint32) {
-	node := t.owner(from).node
-	heir := orphansOf(node)
-	t.Open(heir, node)
-	t.take(t.owner(from), slot)
-	l := t.locks.mut(slot)
-	l.origin, l.blocking, l.status, l.denied = uint32(from), 0, 0, reason.None
-	t.give(t.owner(heir), ID(t.lastOrder+1), slot, l)
+	t.bequeath(from, orphansOf(t.owner(from).node), slot)
 }
 
 // adopt gives an orphan of the session's node to the session, which is asked to
@@ -93,7 +87,7 @@ func (t *Table) Purge(node uint32, from Session) int {
 	return n
 }
 
-// closeIfEmpty forgets an owner of orphans that has none.
+// closeIfEmpty forgets an owner of orphans or remains that has none.
 func (t *Table) closeIfEmpty(heir Session) {
 	if i, ok := t.findOwner(heir); ok && t.owners[i].locks == 0 {
 		t.owners = append(t.owners[:i], t.owners[i+1:]...)

@@ -52,7 +52,7 @@ type resourceRecord struct {
 	contention uint32 // slot of the contention record, 0 while nobody waits
 	value      uint32 // slot of the value block, 0 while there is none
 	held       [3]uint32
-	strong     modeSet // PW and EX, which only one lock can hold
+	strong     modeSet // PW and EX, which only one lock can hold unless it is crossed
 	nameLen    uint8
 	name       [inlineName]byte // or the slot of a longName, little endian
 }
@@ -66,18 +66,21 @@ type contentionRecord struct {
 	wanted                   [modes]uint32 // queued requests by requested mode
 	told                     modeSet       // modes for which every holder has been asked to give way
 	noOrder                  uint32        // queued requests that ignore the order
+	recovery                 uint32        // queued requests that pass remains
 	passed                   uint32        // requests that came before earlier ones, since one of those was granted
 }
 
 type longName struct{ bytes [MaxName]byte }
 
-// owner is what the table knows of one session, or of a node's orphans.
+// owner is what the table knows of one session, or of a node's orphans or
+// remains.
 type owner struct {
 	session    Session
-	node       uint32 // number of the node, for orphans
+	node       uint32 // number of the node, for orphans and remains
 	head, tail uint32 // its locks in their order
 	locks      int
 	frozen     bool
+	doubted    bool // remains that nobody may pass
 	ended      []endedLock
 }
 

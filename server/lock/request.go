@@ -54,8 +54,11 @@ const (
 	// NoCallbacks never sends this lock a blocking callback (GULM: NoCallBacks).
 	// It belongs to the lock and is set by the request that makes it.
 	NoCallbacks Flags = 0x1000000
+	// Recovery passes the remains of the dead (GULM: NoExp); see recovery.go. Who
+	// may say so is for the caller to decide.
+	Recovery Flags = 0x2000000
 
-	commonFlags  = NoQueue | ValBlk | IvValBlk | Persistent | NoDlckWt | NoQueueBast | HeadQue | NoOrder | AltPR | AltCW
+	commonFlags  = Recovery | NoQueue | ValBlk | IvValBlk | Persistent | NoDlckWt | NoQueueBast | HeadQue | NoOrder | AltPR | AltCW
 	lockFlags    = commonFlags | Expedite | Orphan | NoCallbacks
 	convertFlags = commonFlags | QueCvt | ConvDeadlk
 	unlockFlags  = ValBlk | IvValBlk | ForceUnlock

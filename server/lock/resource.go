@@ -196,4 +196,7 @@ func (t *Table) count(l *lockRecord, by int) {
 	if l.flags&NoOrder != 0 {
 		c.noOrder += uint32(by)
 	}
+	if l.flags&Recovery != 0 {
+		c.recovery += uint32(by)
+	}
 }

@@ -37,16 +37,16 @@ func (r *Restore) Space(s SpaceState) {
 	r.table.spaces = slices.Insert(r.table.spaces, at, sp)
 }
 
-// Owner adds a session, or the owner of a node's orphans.
+// Owner adds a session, or the owner of a node's orphans or remains.
 func (r *Restore) Owner(s OwnerState) {
-	heir := s.Session.orphans()
-	if s.Session == 0 || r.table.owner(s.Session) != nil || heir && (s.Session != orphansOf(s.Node) || len(s.Ended) > 0) {
+	ofNode := s.Session == orphansOf(s.Node) || s.Session == RemainsOf(s.Node)
+	if s.Session == 0 || r.table.owner(s.Session) != nil || s.Session.ofNode() && (!ofNode || len(s.Ended) > 0) {
 		r.broken = true
 		return
 	}
 	r.table.Open(s.Session, s.Node)
 	o := r.table.owner(s.Session)
-	o.frozen = s.Frozen
+	o.frozen, o.doubted = s.Frozen, s.Doubted
 	for _, e := range s.Ended {
 		if e.ID == 0 || e.Reason == reason.None || int(e.Reason) >= reason.Count || o.hasEnded(e.ID) {
 			r.broken = true
@@ -116,7 +116,7 @@ func (r *Restore) owner(s Session) *owner {
 func (r *Restore) lock(sp *space, resource uint32, state *LockState) {
 	t := r.table
 	o := r.owner(state.Session)
-	if o == nil || !t.possible(state) || o.hasEnded(state.ID) || !state.Session.orphans() && !sp.joined(state.Session) {
+	if o == nil || !t.possible(state) || o.hasEnded(state.ID) || !state.Session.ofNode() && !sp.joined(state.Session) {
 		r.broken = true
 		return
 	}
@@ -129,7 +129,7 @@ func (r *Restore) lock(sp *space, resource uint32, state *LockState) {
 	t.pushTail(slot, l, queue(state.Queue))
 	l.changed, l.stamp = state.Changed, state.Stamp
 	if state.Queue != QueueWaiting {
-		t.resources.mut(resource).hold(state.Granted)
+		t.resources.mut(resource).add(state.Granted)
 	}
 }
 
@@ -142,7 +142,7 @@ func (t *Table) possible(l *LockState) bool {
 		return false
 	case l.Flags&^(lockFlags|convertFlags) != 0:
 		return false
-	case l.Session.orphans() != (l.Origin != 0) || l.Origin != 0 && (l.Queue != QueueGranted || l.Blocking != 0):
+	case l.Session.ofNode() != (l.Origin != 0) || l.Origin != 0 && (l.Queue != QueueGranted || l.Blocking != 0):
 		return false
 	case l.Queue == QueueGranted:
 		return l.Requested == l.Granted && l.Token != 0

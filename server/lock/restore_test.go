@@ -189,6 +189,10 @@ func TestRestore_refusesOwners(t *testing.T) {
 			os[len(os)-1].Ended = []EndedState{{ID: 1, Reason: reason.Deadlock}}
 			return os
 		}},
+		{"remains of another node", func(os []OwnerState) []OwnerState {
+			return append(os, OwnerState{Session: RemainsOf(9), Node: 8, Frozen: true})
+		}},
+		{"a session in doubt", func(os []OwnerState) []OwnerState { os[0].Doubted = true; return os }},
 		{"no owner of the orphans", func(os []OwnerState) []OwnerState { return os[:len(os)-1] }},
 		{"a member that is not there", func(os []OwnerState) []OwnerState { return os[1:] }},
 	} {

@@ -100,7 +100,9 @@ func showEvents(indent string, events []Event) string {
 func showResource(r *ResourceState) string {
 	var b strings.Builder
 	for _, l := range r.Locks {
-		if l.Session.orphans() {
+		if l.Session.remains() {
+			fmt.Fprintf(&b, "remains of node %d, left by %d: ", uint32(l.Session), l.Origin)
+		} else if l.Session.orphans() {
 			fmt.Fprintf(&b, "orphan of node %d, left by %d: ", l.Session&^(1<<63), l.Origin)
 		} else {
 			fmt.Fprintf(&b, "%d/%d ", l.Session, l.ID)

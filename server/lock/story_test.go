@@ -28,6 +28,9 @@ var rewrite = flag.Bool("rewrite", false, "write what the stories answer into te
 //	unlock S/ID [FLAG...] [value=TEXT]
 //	cancel S/ID                   deny S/ID deadlock|timeout
 //	close S                       freeze S          release S
+//	freeze-in S NUMBER [MASK]     bury S            bury-orphans NODE
+//	release-in S NUMBER [MASK]    release-remains NODE NUMBER [MASK] [from=S]
+//	doubt NODE                    trust NODE
 //	purge NODE [from=S]           freeze-orphans NODE             release-orphans NODE
 //	limits [locks=N] [resources=N] [lockspaces=N] [overtakes=N]
 //	at INDEX                      of the log, for what follows
@@ -139,7 +142,7 @@ var flagWords = map[string]Flags{
 	"try": NoQueue, "callback": NoQueueBast, "quiet": NoCallbacks,
 	"valblk": ValBlk, "quecvt": QueCvt, "ivvalblk": IvValBlk, "convdeadlk": ConvDeadlk, "persistent": Persistent,
 	"nodlckwt": NoDlckWt, "expedite": Expedite, "headque": HeadQue, "noorder": NoOrder, "orphan": Orphan, "altpr": AltPR,
-	"altcw": AltCW, "forceunlock": ForceUnlock,
+	"altcw": AltCW, "forceunlock": ForceUnlock, "recovery": Recovery,
 }
 
 func parseCommand(line string) (*command, error) {
@@ -229,7 +232,8 @@ func splitWords(line string) ([]string, error) {
 var arity = map[string]int{
 	"open": 1, "join": 2, "leave": 2, "lock": 3, "convert": 2, "unlock": 1, "cancel": 1, "deny": 2, "close": 1, "freeze": 1,
 	"release": 1, "purge": 1, "freeze-orphans": 1, "release-orphans": 1, "limits": 0, "at": 1, "changed": 2, "show": 1,
-	"spaces": 0, "counts": 0,
+	"spaces": 0, "counts": 0, "freeze-in": 2, "bury": 1, "bury-orphans": 1, "release-in": 2, "release-remains": 2, "doubt": 1,
+	"trust": 1,
 }
 
 func (s *story) run(c *command) (string, error) {
@@ -239,6 +243,8 @@ func (s *story) run(c *command) (string, error) {
 	switch c.verb {
 	case "open", "close", "freeze", "release", "purge", "freeze-orphans", "release-orphans", "limits", "at":
 		return s.manage(c)
+	case "freeze-in", "bury", "bury-orphans", "release-in", "release-remains", "doubt", "trust":
+		return s.bury(c)
 	case "changed", "show", "spaces", "counts":
 		return s.display(c)
 	}

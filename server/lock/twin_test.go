@@ -181,7 +181,7 @@ func TestTwin_bulk(t *testing.T) {
 			}
 			t.Logf("at most %+v", seen)
 			if seen.locks < 10 || seen.converting < 2 || seen.waiting < 3 || seen.ended == 0 || seen.values < 2 ||
-				c.size != wide && (seen.frozen == 0 || seen.orphans < 2) {
+				c.size != wide && (seen.frozen == 0 || seen.orphans < 2 || seen.remains < 3 || seen.crossed == 0) {
 				t.Error("the run hardly touched anything")
 			}
 		})
@@ -193,7 +193,7 @@ func rare(k kind) bool {
 }
 
 // tally remembers how far a run went.
-type tally struct{ locks, converting, waiting, frozen, orphans, ended, values int }
+type tally struct{ locks, converting, waiting, frozen, orphans, remains, crossed, ended, values int }
 
 func (s *tally) note(w *twins) {
 	c := w.real.Counts()
@@ -206,6 +206,16 @@ func (s *tally) note(w *twins) {
 		if o.session.orphans() {
 			s.orphans = max(s.orphans, o.locks)
 		}
+		if o.session.remains() {
+			s.remains = max(s.remains, o.locks)
+		}
 	}
+	crossings := 0
+	for slot := uint32(1); slot < w.real.resources.next && len(w.real.spaces) > 0; slot++ {
+		if w.real.resources.get(slot).strong&crossed != 0 {
+			crossings++
+		}
+	}
+	s.crossed = max(s.crossed, crossings)
 	s.frozen, s.ended, s.values = max(s.frozen, frozen), max(s.ended, w.real.ended), max(s.values, w.real.values.used)
 }

@@ -113,7 +113,7 @@ func (t *Table) discard(o *owner, slot uint32) {
 	l := t.locks.get(slot)
 	resource := l.resource
 	if l.queue != waiting {
-		t.resources.mut(resource).drop(l.granted)
+		t.letGo(slot)
 	}
 	t.dequeue(slot)
 	t.dropLock(o, slot)

@@ -41,7 +41,7 @@ type LockState struct {
 	Status Status
 	// Denied is why the newest conversion is over, None if it was granted.
 	Denied reason.Reason
-	// Origin is the session that left an orphan.
+	// Origin is the session that left an orphan, or remains.
 	Origin uint32
 }
 
@@ -60,11 +60,14 @@ type ResourceState struct {
 	Overtaken uint32
 }
 
-// OwnerState is one session, or a node's orphans.
+// OwnerState is one session, or a node's orphans or remains.
 type OwnerState struct {
 	Session Session
 	Node    uint32
 	Frozen  bool
+	// Doubted is true for the remains of a node that was declared dead and whose
+	// fence is not proved.
+	Doubted bool
 	// Ended are waiting requests that were denied and not acknowledged yet.
 	Ended []EndedState
 }
@@ -108,12 +111,12 @@ func (t *Table) Spaces() []SpaceState {
 	return states
 }
 
-// Owners returns all sessions and owners of orphans, by number; the caller owns
+// Owners returns all sessions and owners of orphans and remains, by number; the caller owns
 // the result.
 func (t *Table) Owners() []OwnerState {
 	states := make([]OwnerState, 0, len(t.owners))
 	for _, o := range t.owners {
-		state := OwnerState{Session: o.session, Node: o.node, Frozen: o.frozen}
+		state := OwnerState{Session: o.session, Node: o.node, Frozen: o.frozen, Doubted: o.doubted}
 		for _, e := range o.ended {
 			state.Ended = append(state.Ended, EndedState{e.id, e.why, e.changed})
 		}

@@ -128,7 +128,7 @@ func (e *Edge) Locks(req *gulmv1.LocksRequest, stream grpc.ServerStreamingServer
 		w.nodes[lock.Session(x.Number)] = x.Node
 	}
 	for _, n := range s.Members().Nodes() {
-		w.nodes[lock.OrphansOf(n.Number)] = n.Name
+		w.nodes[lock.OrphansOf(n.Number)], w.nodes[lock.RemainsOf(n.Number)] = n.Name, n.Name
 	}
 	s.Locks().Walk(w.add)
 	w.flush(true)

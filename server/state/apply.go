@@ -116,6 +116,7 @@ func (s *State) expire(c Expire, index uint64, stamp int64) Result {
 		s.locks.Freeze(lock.Session(session))
 	}
 	s.locks.Freeze(s.orphans(c.Node))
+	s.locks.DoubtRemains(s.nodeNumber(c.Node))
 	return Result{Node: c.Node, Ended: frozen}
 }
 
@@ -143,13 +144,17 @@ func (s *State) settleFence(term uint64, l member.Life, as member.FenceState, by
 		s.closeNumbers(session)
 	}
 	s.locks.Release(s.orphans(l.Node))
+	s.locks.TrustRemains(s.nodeNumber(l.Node))
 	return Result{Node: l.Node, Ended: ended}
 }
 
 // orphans returns the owner of a node's orphans in the lock table.
-func (s *State) orphans(name string) lock.Session {
+func (s *State) orphans(name string) lock.Session { return lock.OrphansOf(s.nodeNumber(name)) }
+
+// nodeNumber returns the number of a known node.
+func (s *State) nodeNumber(name string) uint32 {
 	n, _ := s.members.Node(name)
-	return lock.OrphansOf(n.Number)
+	return n.Number
 }
 
 // deny ends a waiting request. Its session may be gone and the lock granted

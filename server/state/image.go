@@ -22,7 +22,8 @@ type Image struct {
 	Nodes       []member.Node
 	Sessions    []SessionImage
 	Spaces      []lock.SpaceState
-	// Owners are the sessions and the nodes' orphans as the lock table has them.
+	// Owners are the sessions and the nodes' orphans and remains as the lock table
+	// has them.
 	Owners []lock.OwnerState
 }
 
@@ -116,13 +117,15 @@ func (img *Image) countsSpaces() bool {
 }
 
 // ownsAll reports whether the owners are exactly the sessions, frozen alike, and
-// orphans of known nodes.
+// orphans and remains of known nodes, which are in doubt while those are expired.
 func (img *Image) ownsAll() bool {
 	nodes := map[string]uint32{}
-	frozen := map[lock.Session]bool{}
+	frozen, doubted := map[lock.Session]bool{}, map[lock.Session]bool{}
 	for _, n := range img.Nodes {
 		nodes[n.Name] = n.Number
-		frozen[lock.OrphansOf(n.Number)] = n.State == member.Expired
+		expired := n.State == member.Expired
+		frozen[lock.OrphansOf(n.Number)], frozen[lock.RemainsOf(n.Number)] = expired, true
+		doubted[lock.RemainsOf(n.Number)] = expired
 	}
 	homes := make(map[lock.Session]uint32, len(img.Sessions))
 	for _, si := range img.Sessions {
@@ -132,7 +135,7 @@ func (img *Image) ownsAll() bool {
 	sessions := 0
 	for _, o := range img.Owners {
 		want, known := frozen[o.Session]
-		if !known || o.Frozen != want {
+		if !known || o.Frozen != want || o.Doubted != doubted[o.Session] {
 			return false
 		}
 		if home, ok := homes[o.Session]; ok {

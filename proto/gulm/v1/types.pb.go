@@ -126,6 +126,9 @@ const (
 	Flag_FLAG_FORCEUNLOCK Flag = 131072
 	// Never send this lock a blocking callback (GULM: NoCallBacks).
 	Flag_FLAG_NOCALLBACKS Flag = 16777216
+	// Pass the remains of the dead, for the sake of their recovery, and come before
+	// others who wait there (GULM: NoExp).
+	Flag_FLAG_RECOVERY Flag = 33554432
 )
 
 // Enum value maps for Flag.
@@ -148,6 +151,7 @@ var (
 		65536:    "FLAG_ALTCW",
 		131072:   "FLAG_FORCEUNLOCK",
 		16777216: "FLAG_NOCALLBACKS",
+		33554432: "FLAG_RECOVERY",
 	}
 	Flag_value = map[string]int32{
 		"FLAG_NONE":        0,
@@ -167,6 +171,7 @@ var (
 		"FLAG_ALTCW":       65536,
 		"FLAG_FORCEUNLOCK": 131072,
 		"FLAG_NOCALLBACKS": 16777216,
+		"FLAG_RECOVERY":    33554432,
 	}
 )
 
@@ -651,7 +656,7 @@ const file_gulm_v1_types_proto_rawDesc = "" +
 	"\aMODE_CW\x10\x02\x12\v\n" +
 	"\aMODE_PR\x10\x03\x12\v\n" +
 	"\aMODE_PW\x10\x04\x12\v\n" +
-	"\aMODE_EX\x10\x05*\xd4\x02\n" +
+	"\aMODE_EX\x10\x05*\xea\x02\n" +
 	"\x04Flag\x12\r\n" +
 	"\tFLAG_NONE\x10\x00\x12\x10\n" +
 	"\fFLAG_NOQUEUE\x10\x01\x12\x0f\n" +
@@ -671,7 +676,8 @@ const file_gulm_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"FLAG_ALTCW\x10\x80\x80\x04\x12\x16\n" +
 	"\x10FLAG_FORCEUNLOCK\x10\x80\x80\b\x12\x17\n" +
-	"\x10FLAG_NOCALLBACKS\x10\x80\x80\x80\b*j\n" +
+	"\x10FLAG_NOCALLBACKS\x10\x80\x80\x80\b\x12\x14\n" +
+	"\rFLAG_RECOVERY\x10\x80\x80\x80\x10*j\n" +
 	"\bJoinFlag\x12\x12\n" +
 	"\x0eJOIN_FLAG_NONE\x10\x00\x12\x17\n" +
 	"\x13JOIN_FLAG_EXCLUSIVE\x10\x01\x12\x16\n" +

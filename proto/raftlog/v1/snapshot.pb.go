@@ -661,13 +661,15 @@ func (x *Session) GetWatchdogMs() int64 {
 	return 0
 }
 
-// Owner is a session, or a node's orphans, as the lock table has it.
+// Owner is a session, or a node's orphans or remains, as the lock table has it.
 type Owner struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
-	Node          uint32                 `protobuf:"varint,2,opt,name=node,proto3" json:"node,omitempty"`
-	Frozen        bool                   `protobuf:"varint,3,opt,name=frozen,proto3" json:"frozen,omitempty"`
-	Ended         []*Ended               `protobuf:"bytes,4,rep,name=ended,proto3" json:"ended,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Session uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Node    uint32                 `protobuf:"varint,2,opt,name=node,proto3" json:"node,omitempty"`
+	Frozen  bool                   `protobuf:"varint,3,opt,name=frozen,proto3" json:"frozen,omitempty"`
+	Ended   []*Ended               `protobuf:"bytes,4,rep,name=ended,proto3" json:"ended,omitempty"`
+	// Remains of a node that was declared dead and whose fence is not proved.
+	Doubted       bool `protobuf:"varint,45,opt,name=doubted,proto3" json:"doubted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -728,6 +730,13 @@ func (x *Owner) GetEnded() []*Ended {
 		return x.Ended
 	}
 	return nil
+}
+
+func (x *Owner) GetDoubted() bool {
+	if x != nil {
+		return x.Doubted
+	}
+	return false
 }
 
 // Ended is a waiting request that was denied and whose session has not said yet
@@ -1140,7 +1149,7 @@ type Lock struct {
 	Blocking uint32 `protobuf:"varint,11,opt,name=blocking,proto3" json:"blocking,omitempty"`
 	Status   uint32 `protobuf:"varint,12,opt,name=status,proto3" json:"status,omitempty"`
 	Denied   uint32 `protobuf:"varint,13,opt,name=denied,proto3" json:"denied,omitempty"`
-	// Of an orphan: the session that left it.
+	// Of an orphan, or of remains: the session that left it.
 	Origin        uint32 `protobuf:"varint,14,opt,name=origin,proto3" json:"origin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1384,12 +1393,13 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\n" +
 	"seen_index\x18\v \x01(\x04R\tseenIndex\x12\x1f\n" +
 	"\vwatchdog_ms\x182 \x01(\x03R\n" +
-	"watchdogMs\"v\n" +
+	"watchdogMs\"\x90\x01\n" +
 	"\x05Owner\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\rR\x04node\x12\x16\n" +
 	"\x06frozen\x18\x03 \x01(\bR\x06frozen\x12'\n" +
-	"\x05ended\x18\x04 \x03(\v2\x11.raftlog.v1.EndedR\x05ended\"M\n" +
+	"\x05ended\x18\x04 \x03(\v2\x11.raftlog.v1.EndedR\x05ended\x12\x18\n" +
+	"\adoubted\x18- \x01(\bR\adoubted\"M\n" +
 	"\x05Ended\x12\x12\n" +
 	"\x04lock\x18\x01 \x01(\x04R\x04lock\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\rR\x06reason\x12\x18\n" +

@@ -30,6 +30,7 @@
 //	          NoDlckWt    it is queued all the same
 //	          NoQueue     it is refused with TryFailed
 //	other     Orphan      an orphan of the node is taken over as it is
+//	          Recovery    granted beside the remains of the dead; see recovery.go
 //
 // HeadQue and NoOrder may bring requests before earlier ones only so often
 // (Limits.Overtakes), counted on the resource until one that waits in order is
@@ -37,9 +38,9 @@
 //
 // newlock.go has the rule (fits), grant.go is the only code that grants what is
 // queued, blocking.go says who is asked to give way, value.go what a grant does
-// with the value block, expire.go what becomes of a dead node's locks, orphan.go
-// of those that a process leaves behind, unlock.go how a wait ends without a
-// grant.
+// with the value block, expire.go and frozen.go what becomes of a dead node's
+// locks, recovery.go who passes them, orphan.go what becomes of those that a
+// process leaves behind, unlock.go how a wait ends without a grant.
 //
 // # Memory
 //

@@ -34,7 +34,9 @@ func (t *Table) obstructs(r *resourceRecord, w *wish, held, mode Mode) bool {
 }
 
 // passable reports whether a Recovery request is granted in spite of a lock.
-func (t *Table) passable(l *lockRecord) bool { return l.session.remains() && !t.owner(l.session).doubted }
+func (t *Table) passable(l *lockRecord) bool {
+	return l.session.remains() && !t.owner(l.session).doubted
+}
 
 // eachHolder calls yield for what holds a resource, converting or not, until it
 // returns false.

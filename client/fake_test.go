@@ -50,6 +50,7 @@ type faults struct {
 	attach      error                                 // refuses streams
 	mute        bool                                  // no beat is acknowledged
 	cutAfter    func(*gulmv1.Request) bool            // the stream ends after this request is applied, without the replies
+	deaf        bool                                  // beats are acknowledged, requests are thrown away
 	holdReplies bool                                  // replies and events stay in the outbox
 	locate      func(addr string) *gulmv1.LocateReply // another answer
 }
@@ -194,7 +195,7 @@ func (c *fakeCluster) dial(ctx context.Context, addr string) (net.Conn, error) {
 }
 
 func (c *fakeCluster) config(node string) Config {
-	return Config{Cluster: fakeClusterName, Node: node, Servers: c.addrs(), BootID: "boot-" + node, Dialer: c.dial}
+	return Config{Cluster: fakeClusterName, Node: node, Servers: c.addrs(), BootID: "boot-" + node, Dialer: c.dial, Probes: []Probe{}}
 }
 
 // with changes the faults.
@@ -478,6 +479,9 @@ func (c *fakeCluster) receive(session *fakeSession, out *fakeStream, msg *gulmv1
 		out.signal()
 	}
 	session.confirm(msg.GetConfirmed())
+	if c.faults.deaf {
+		return true
+	}
 	if n := len(msg.GetRequests()); n > 0 {
 		c.messages++
 		c.requests += n

@@ -56,6 +56,9 @@ type sentBeat struct {
 	at     time.Time
 }
 
+// never is before any proof of life.
+const never = 100 * 365 * 24 * time.Hour
+
 // maxBeats bounds the beats remembered; older ones prove too little anyway.
 const maxBeats = 64
 
@@ -63,11 +66,11 @@ const maxBeats = 64
 // while it holds its own.
 type liveness struct {
 	deadlines
+	*clock
 	emit func(Event)
-	// base is the zero of until.
-	base time.Time
 	// until is when the locks are lost unless a newer beat is acknowledged, in
-	// nanoseconds after base; 0 while they are lost, and for good at the end.
+	// nanoseconds after the clock's base; 0 while they are lost, and for good at
+	// the end.
 	until atomic.Int64
 	// kick wakes run: a deadline may be earlier than the one it waits for.
 	kick chan struct{}
@@ -76,8 +79,13 @@ type liveness struct {
 	state State
 	err   error // why the state is expired or closed
 	proof time.Time
+	// sick is why no beats are sent although they could be: a probe fails.
+	sick  error
+	safe  time.Time // when the state last became safe
 	beats []sentBeat
 	last  uint64 // newest beat
+	// rest is until as it was at the end.
+	rest int64
 	// alive is done while the locks are lost, and for good at the end.
 	alive context.Context
 	lose  context.CancelCauseFunc
@@ -87,9 +95,9 @@ type liveness struct {
 
 // newLiveness starts in the state lost: there is no proof of life yet. No
 // event is made of that.
-func newLiveness(d deadlines, emit func(Event)) *liveness {
+func newLiveness(d deadlines, c *clock, emit func(Event)) *liveness {
 	l := &liveness{
-		deadlines: d, emit: emit, base: time.Now(), kick: make(chan struct{}, 1),
+		deadlines: d, clock: c, emit: emit, kick: make(chan struct{}, 1), proof: c.base.Add(-never),
 		state: StateLost, back: make(chan struct{}),
 	}
 	l.alive, l.lose = context.WithCancelCause(context.Background())
@@ -118,36 +126,67 @@ func (l *liveness) run(ctx context.Context) {
 func (l *liveness) tick() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.tickLocked(time.Now())
+	return l.tickLocked(l.now())
 }
 
 func (l *liveness) tickLocked(now time.Time) time.Duration {
 	age := now.Sub(l.proof)
-	if l.state == StateSafe && age >= l.jeopardy {
+	if l.state == StateSafe && (age >= l.jeopardy || l.sick != nil) {
 		l.state = StateJeopardy
-		l.emit(Event{Kind: EventJeopardy, At: now})
+		l.emit(Event{Kind: EventJeopardy, At: time.Now(), Err: l.sick})
 	}
 	if l.state == StateJeopardy && age >= l.lost {
 		l.state = StateLost
 		l.until.Store(0)
 		l.back = make(chan struct{})
 		l.lose(ErrLost)
-		l.emit(Event{Kind: EventLost, At: now})
+		l.emit(Event{Kind: EventLost, At: time.Now(), Err: l.sick})
 	}
+	// Not longer than a beat: timers stand still while the machine is suspended.
 	switch l.state {
 	case StateSafe:
-		return l.jeopardy - age
+		return min(l.jeopardy-age, l.beat)
 	case StateJeopardy:
-		return l.lost - age
+		return min(l.lost-age, l.beat)
 	default:
 		return l.lost // whatever ends this state kicks
 	}
 }
 
-// nextBeat numbers a beat that is sent right after.
-func (l *liveness) nextBeat(now time.Time) uint64 {
+// setSick notes why no more beats are sent, or nil when they are again. A sick
+// node is in jeopardy at once, and lost when its newest proof is too old.
+func (l *liveness) setSick(why error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.sick = why
+	now := l.now()
+	l.tickLocked(now)
+	if why == nil && l.err == nil {
+		l.renew(now)
+	}
+}
+
+// safeFor returns for how long the state has been safe, 0 if it is not.
+func (l *liveness) safeFor() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	l.tickLocked(now)
+	if l.state != StateSafe {
+		return 0
+	}
+	return now.Sub(l.safe)
+}
+
+// nextBeat numbers a beat that is sent right after. It returns 0 if none may be
+// sent.
+func (l *liveness) nextBeat() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sick != nil {
+		return 0
+	}
+	now := l.now()
 	l.last++
 	if len(l.beats) == maxBeats {
 		l.beats = append(l.beats[:0], l.beats[1:]...)
@@ -170,7 +209,7 @@ func (l *liveness) acknowledged(number uint64) bool {
 	}
 	at := l.beats[n-1].at
 	l.beats = append(l.beats[:0], l.beats[n:]...)
-	now := time.Now()
+	now := l.now()
 	l.tickLocked(now) // what was lost before this news is lost, and told so
 	if l.err != nil {
 		return true
@@ -185,7 +224,7 @@ func (l *liveness) acknowledged(number uint64) bool {
 // renew makes the state better if the proof allows it. Only a proof that is
 // good enough for safe ends lost.
 func (l *liveness) renew(now time.Time) {
-	safe := now.Sub(l.proof) < l.jeopardy
+	safe := now.Sub(l.proof) < l.jeopardy && l.sick == nil
 	if l.state == StateLost && !safe {
 		return
 	}
@@ -196,8 +235,8 @@ func (l *liveness) renew(now time.Time) {
 	}
 	l.until.Store(int64(l.proof.Add(l.lost).Sub(l.base)))
 	if safe && was != StateSafe {
-		l.state = StateSafe
-		l.emit(Event{Kind: EventSafe, At: now})
+		l.state, l.safe = StateSafe, now
+		l.emit(Event{Kind: EventSafe, At: time.Now()})
 		select {
 		case l.kick <- struct{}{}:
 		default:
@@ -212,7 +251,9 @@ func (l *liveness) end(state State, why error) {
 	if l.err != nil {
 		return
 	}
+	l.tickLocked(l.now())
 	lost := l.state == StateLost
+	l.rest = l.until.Load()
 	l.state, l.err = state, why
 	l.until.Store(0)
 	l.lose(why)
@@ -229,12 +270,12 @@ func (l *liveness) end(state State, why error) {
 // good returns nil if the locks are held at this moment, else why they are not
 // to be relied upon. It does not wait for timers.
 func (l *liveness) good() error {
-	if until := l.until.Load(); until != 0 && int64(time.Since(l.base)) < until {
+	if until := l.until.Load(); until != 0 && int64(l.quick()) < until {
 		return nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.tickLocked(time.Now())
+	l.tickLocked(l.now())
 	switch {
 	case l.err != nil:
 		return l.err
@@ -270,6 +311,6 @@ func (l *liveness) whenBack() <-chan struct{} {
 func (l *liveness) current() (State, context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.tickLocked(time.Now())
+	l.tickLocked(l.now())
 	return l.state, l.alive
 }

@@ -237,14 +237,14 @@ func lifeless(t *testing.T) (*liveness, *[]EventKind) {
 		t.Fatal(err)
 	}
 	var kinds []EventKind
-	return newLiveness(d, func(e Event) { kinds = append(kinds, e.Kind) }), &kinds
+	return newLiveness(d, newClock(nil), func(e Event) { kinds = append(kinds, e.Kind) }), &kinds
 }
 
 func TestLiveness_NoTimerIsNeeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, kinds := lifeless(t)
 		wantErr(t, l.good(), ErrLost)
-		l.acknowledged(l.nextBeat(time.Now()))
+		l.acknowledged(l.nextBeat())
 		time.Sleep(5*time.Second - time.Nanosecond)
 		if err := l.good(); err != nil {
 			t.Fatal(err)
@@ -261,19 +261,19 @@ func TestLiveness_NoTimerIsNeeded(t *testing.T) {
 func TestLiveness_OldNewsIsNoProof(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, kinds := lifeless(t)
-		l.acknowledged(l.nextBeat(time.Now()))
+		l.acknowledged(l.nextBeat())
 		_, alive := l.current()
 		time.Sleep(time.Second)
-		old := l.nextBeat(time.Now())
+		old := l.nextBeat()
 		time.Sleep(time.Minute)
 		if !l.acknowledged(old) {
 			t.Fatal("the beat was not known")
 		}
 		wantErr(t, l.good(), ErrLost)
 		wantErr(t, context.Cause(alive), ErrLost)
-		first := l.nextBeat(time.Now())
+		first := l.nextBeat()
 		time.Sleep(time.Second)
-		l.nextBeat(time.Now())
+		l.nextBeat()
 		l.acknowledged(first)
 		if err := l.good(); err != nil {
 			t.Fatal(err)
@@ -295,9 +295,9 @@ func TestLiveness_OldNewsIsNoProof(t *testing.T) {
 func TestLiveness_LateAcknowledgement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, kinds := lifeless(t)
-		l.acknowledged(l.nextBeat(time.Now()))
+		l.acknowledged(l.nextBeat())
 		time.Sleep(time.Second)
-		late := l.nextBeat(time.Now())
+		late := l.nextBeat()
 		time.Sleep(3500 * time.Millisecond)
 		l.acknowledged(late) // 3.5 s old
 		if state, _ := l.current(); state != StateJeopardy {
@@ -318,7 +318,7 @@ func TestLiveness_LateAcknowledgement(t *testing.T) {
 func TestLiveness_ForgetsTheOldestBeats(t *testing.T) {
 	l, _ := lifeless(t)
 	for range 10 * maxBeats {
-		l.nextBeat(time.Now())
+		l.nextBeat()
 	}
 	if len(l.beats) != maxBeats || !l.acknowledged(10*maxBeats) || len(l.beats) != 0 {
 		t.Fatalf("%d beats are remembered", len(l.beats))

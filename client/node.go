@@ -31,6 +31,9 @@ type Node struct {
 	expiry      time.Duration
 
 	live   *liveness
+	health *health
+	// cut ends the present stream, nil if there is none.
+	cut    atomic.Pointer[context.CancelCauseFunc]
 	events *eventQueue
 	master atomic.Pointer[string]
 
@@ -50,6 +53,7 @@ type Node struct {
 	locks    map[uint64]*Lock
 	spaces   map[string]*Lockspace
 	hints    hintQueue
+	tripping chan struct{} // closed when the round trip that is under way is answered
 }
 
 // Dial logs in and returns when a master has acknowledged the first heartbeat.
@@ -73,7 +77,7 @@ func Dial(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Log.With("node", cfg.Node), servers: &locator{cfg: &cfg, servers: cfg.Servers},
 		loginID: make([]byte, loginIDBytes), events: newEventQueue(), dead: make(chan struct{}),
-		locks: map[uint64]*Lock{}, spaces: map[string]*Lockspace{}, hints: newHintQueue(),
+		locks: map[uint64]*Lock{}, spaces: map[string]*Lockspace{}, hints: newHintQueue(), health: newHealth(),
 	}
 	if _, err := rand.Read(n.loginID); err != nil {
 		return nil, fmt.Errorf("client: choose a login id: %w", err)
@@ -142,11 +146,14 @@ func (n *Node) begin(ctx context.Context, addr string, reply *gulmv1.LoginReply)
 		limit = min(limit, int(most))
 	}
 	n.pipe = newPipeline(limit, n.cfg.BatchLimit)
-	n.live = newLiveness(d, n.tell)
+	n.live = newLiveness(d, newClock(n.cfg.asleep), n.tell)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.running.Go(func() { n.live.run(n.ctx) })
 	n.running.Go(func() { n.keep(n.ctx, addr) })
 	n.running.Go(func() { n.deliver(n.ctx) })
+	for _, p := range n.cfg.Probes {
+		n.running.Go(func() { n.watch(n.ctx, p) })
+	}
 	if err := n.live.wait(ctx); err != nil {
 		if ctx.Err() != nil {
 			n.giveUp(ctx)
@@ -165,9 +172,9 @@ func (n *Node) tell(e Event) {
 	case EventSafe:
 		n.log.Info("locks are safe")
 	case EventJeopardy:
-		n.log.Warn("no proof of life lately")
+		n.log.Warn("no proof of life lately", "err", e.Err)
 	case EventLost:
-		n.log.Error("locks are in doubt")
+		n.log.Error("locks are in doubt", "err", e.Err)
 	case EventExpired:
 		n.log.Error("session is over", "err", e.Err)
 	}

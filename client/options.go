@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -77,6 +78,13 @@ type Config struct {
 	// CallLimit is how long one try to log in or out may take, 0 for
 	// DefaultCallLimit.
 	CallLimit time.Duration
+
+	// Probes prove that the node can work, and stop its heartbeats if it cannot.
+	// nil means DefaultProbes(), an empty slice none.
+	Probes []Probe
+
+	// asleep is for tests: see clock.
+	asleep func() time.Duration
 }
 
 // JoinOptions says how a lockspace is joined. The zero value is good.
@@ -130,6 +138,16 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.ProbeLimit, DefaultProbeLimit)
 	setDefault(&c.CallLimit, DefaultCallLimit)
 	c.Servers = append([]string(nil), c.Servers...)
+	if c.Probes == nil {
+		c.Probes = DefaultProbes()
+	}
+	c.Probes = slices.Clone(c.Probes)
+	for i := range c.Probes {
+		var err error
+		if c.Probes[i], err = c.Probes[i].withDefaults(); err != nil {
+			return c, err
+		}
+	}
 	return c, c.check()
 }
 

@@ -26,7 +26,7 @@ func (n *Node) keep(ctx context.Context, master string) {
 	at := course{hint: master}
 	pause := pauses{min: n.cfg.PauseMin, max: n.cfg.PauseMax}
 	complaint := ""
-	for ctx.Err() == nil {
+	for n.health.wait(ctx) {
 		addr, err := n.servers.next(ctx, &at)
 		if err == nil {
 			var good bool
@@ -69,6 +69,11 @@ func (n *Node) serve(ctx context.Context, addr string) (good bool, err error) {
 	defer conn.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	n.cut.Store(&cancel)
+	defer n.cut.Store(nil)
+	if n.health.sick() != nil {
+		return false, errSick // just now; whoever found it did not see this stream
+	}
 	watch := time.AfterFunc(n.live.attach, func() { cancel(errSilent) })
 	defer watch.Stop()
 
@@ -220,7 +225,7 @@ func (s *stream) write(ctx context.Context) {
 		if now := time.Now(); !now.Before(next) {
 			next = now.Add(n.live.beat)
 			beat.Reset(n.live.beat)
-			msg.Beat = n.live.nextBeat(now)
+			msg.Beat = n.live.nextBeat()
 		}
 		n.mu.Lock()
 		msg.Requests = n.pipe.gather()

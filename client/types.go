@@ -195,7 +195,8 @@ type Event struct {
 	At time.Time
 	// Server is the address of the server, for connected and disconnected.
 	Server string
-	// Err says why, for expired and disconnected.
+	// Err says why, for expired and disconnected; for jeopardy and lost it names
+	// the probe that has stopped the heartbeats, nil if the servers do not answer.
 	Err error
 	// Missed counts the older events that were thrown away to make room for
 	// this one, since nobody read the channel. Node.State is always up to date.

@@ -162,7 +162,7 @@ func (r *rack) join(b *testing.B, sessions int) []*client.Lockspace {
 	defer cancel()
 	var spaces []*client.Lockspace
 	for range sessions {
-		n, err := client.Dial(ctx, client.Config{Cluster: "bench", Node: "n1", Servers: addresses, BootID: "bench"})
+		n, err := client.Dial(ctx, client.Config{Cluster: "bench", Node: "n1", Servers: addresses, BootID: "bench", Probes: []client.Probe{}})
 		if err != nil {
 			b.Fatal(err)
 		}

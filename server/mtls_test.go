@@ -142,7 +142,7 @@ func TestS8_ServersAndNodesWithCertificatesWork(t *testing.T) {
 		}
 		n, err := client.Dial(t.Context(), client.Config{
 			Cluster: "safe", Node: "n1", Servers: []string{"127.0.1.1:40040", "127.0.1.2:40040", "127.0.1.3:40040"}, BootID: "b",
-			Dialer: c.dialer("n1"), TLS: &tls.Config{
+			Probes: []client.Probe{}, Dialer: c.dialer("n1"), TLS: &tls.Config{
 				MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{c.ca.issue(time.Hour, "gulm://safe/node/n1")},
 				RootCAs: c.ca.pool(), InsecureSkipVerify: true,
 			},

@@ -134,7 +134,7 @@ func (l *Life) Dial(ctx context.Context) (*client.Node, error) {
 	}
 	cl, err := client.Dial(ctx, client.Config{
 		Cluster: l.node.c.Config.Name, Node: l.node.Name, Servers: servers, BootID: l.bootID, Process: "sim",
-		Dialer: l.node.c.dialer(l.node.Name), Log: l.node.c.opt.Log.With("host", l.node.Name),
+		Probes: []client.Probe{}, Dialer: l.node.c.dialer(l.node.Name), Log: l.node.c.opt.Log.With("host", l.node.Name),
 	})
 	if err != nil {
 		return nil, err

@@ -114,7 +114,7 @@ func (c *cluster) dial(b *testing.B, streams int) []*client.Lockspace {
 	defer cancel()
 	var spaces []*client.Lockspace
 	for range streams {
-		n, err := client.Dial(ctx, client.Config{Cluster: clusterName, Node: "n1", Servers: servers, BootID: "bench", Process: strings.ToLower(b.Name()[:9])})
+		n, err := client.Dial(ctx, client.Config{Cluster: clusterName, Node: "n1", Servers: servers, BootID: "bench", Process: strings.ToLower(b.Name()[:9]), Probes: []client.Probe{}})
 		if err != nil {
 			b.Fatal(err)
 		}

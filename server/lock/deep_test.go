@@ -38,10 +38,26 @@ func deepCheck(t *Table) error {
 		}
 	}
 	for _, sp := range t.spaces {
-		if sp.resources != inSpace[sp.number] || len(sp.members) == 0 && sp.resources == 0 {
+		if sp.resources != inSpace[sp.number] || sp.empty() {
 			return fmt.Errorf("lockspace %q counts %d resources of %d, members %v", sp.name, sp.resources, inSpace[sp.number], sp.members)
 		}
 		delete(inSpace, sp.number)
+	}
+	for slot := uint32(1); slot < t.rangeNames.next; slot++ {
+		r := t.rangeNames.get(slot)
+		if len(t.nameOf(&r.storedName)) > inlineName {
+			long++
+		}
+		req := RangeRequest{Lockspace: r.lockspace, Name: t.nameOf(&r.storedName)}
+		if r.flock {
+			req.Flags = RangeFlock
+		}
+		if r.lockspace != 0 && t.findRangeName(&req) != slot {
+			return fmt.Errorf("file %q is not found", req.Name)
+		}
+	}
+	if err := deepCheckRanges(&t.ranges); err != nil {
+		return fmt.Errorf("ranges: %w", err)
 	}
 	locks := queued[granted] + queued[converting] + queued[waiting]
 	switch {

@@ -16,7 +16,7 @@ func (t *Table) Digest() uint64 {
 	for _, o := range t.owners {
 		h := newHash(2).num(uint64(o.session)).num(uint64(o.node)).num(uint64(o.locks)).flag(o.frozen).flag(o.doubted)
 		for _, e := range o.ended {
-			h = h.num(uint64(e.id)).num(uint64(e.why)).num(e.changed)
+			h = h.num(uint64(e.id)).num(uint64(e.why)).num(e.changed).num(uint64(e.mode)).num(e.token)
 		}
 		for slot := o.head; slot != 0; slot = t.locks.get(slot).after {
 			h = h.num(uint64(t.locks.get(slot).id))
@@ -35,7 +35,7 @@ func (t *Table) Digest() uint64 {
 		d += h.sum()
 		return true
 	})
-	return d
+	return d + t.ranges.Digest(t.rangeFileSum)
 }
 
 // hash is FNV-1a with a final mix.

@@ -29,6 +29,7 @@ func (t *Table) Freeze(s Session) {
 		slot = next
 	}
 	t.settle(touched)
+	t.freezeRanges(s)
 }
 
 // Close ends a session that logged out, or whose process ended on a living node:
@@ -61,6 +62,7 @@ func (t *Table) release(s Session, touched []uint32) {
 		slot = next
 	}
 	t.settle(touched)
+	t.releaseRanges(s)
 	i, _ := t.findOwner(s)
 	t.forget(i)
 }

@@ -23,8 +23,8 @@ func (s Session) ofNode() bool { return s>>63 != 0 }
 // remains reports whether an owner's number stands for a node's remains.
 func (s Session) remains() bool { return s.ofNode() && s&remainsBit != 0 }
 
-// FreezeIn makes a living session's locks in one lockspace, those whose names
-// match the mask, remains of its node, as if it had died there only; its requests
+// FreezeIn makes a living session's locks and ranges in one lockspace, those
+// whose names match the mask, remains of its node, as if it had died there only; its requests
 // that are queued there are withdrawn. It returns how many locks became remains,
 // 0 for a session that is unknown or frozen. The session stays a member of the
 // lockspace.
@@ -32,7 +32,8 @@ func (t *Table) FreezeIn(s Session, lockspace uint32, mask []byte) int {
 	if o := t.owner(s); o == nil || o.frozen || s.ofNode() {
 		return 0
 	}
-	return t.bury(s, func(l *lockRecord) bool { return t.within(l, lockspace, mask) })
+	n := t.bury(s, func(l *lockRecord) bool { return t.within(l, lockspace, mask) })
+	return n + t.buryRanges(s, t.filesWithin(lockspace, mask))
 }
 
 // Bury is Release for a session or for orphans whose locks must stay until a
@@ -45,6 +46,8 @@ func (t *Table) Bury(s Session) int {
 		return 0
 	}
 	n := t.bury(s, func(*lockRecord) bool { return true })
+	n += t.buryRanges(s, everyFile)
+	t.releaseRanges(s)
 	i, _ := t.findOwner(s)
 	t.forget(i)
 	return n
@@ -115,10 +118,11 @@ func (t *Table) ReleaseIn(s Session, lockspace uint32, mask []byte, from Session
 		slot = next
 	}
 	t.settle(touched)
+	n := len(touched) + t.releaseRangesIn(s, from, t.filesWithin(lockspace, mask))
 	if s.ofNode() {
 		t.closeIfEmpty(s)
 	}
-	return len(touched)
+	return n
 }
 
 // DoubtRemains is for a node that was declared dead: its remains can neither be
@@ -126,6 +130,7 @@ func (t *Table) ReleaseIn(s Session, lockspace uint32, mask []byte, from Session
 func (t *Table) DoubtRemains(node uint32) {
 	if o := t.owner(RemainsOf(node)); o != nil {
 		o.doubted = true
+		t.doubtRanges(o.session, true)
 	}
 }
 
@@ -141,6 +146,7 @@ func (t *Table) TrustRemains(node uint32) {
 		touched = append(touched, t.locks.get(slot).resource)
 	}
 	t.settle(touched)
+	t.doubtRanges(RemainsOf(node), false)
 }
 
 // within reports whether a lock is in a lockspace, on a name that a mask matches.

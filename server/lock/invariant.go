@@ -29,6 +29,9 @@ func (t *Table) Check() error {
 	if err := t.checkOwners(); err != nil {
 		return err
 	}
+	if err := t.checkRanges(); err != nil {
+		return err
+	}
 	return t.checkSpaces()
 }
 
@@ -55,21 +58,21 @@ func (t *Table) checkOwners() error {
 		o := &t.owners[i]
 		ended += len(o.ended)
 		switch {
-		case o.locks == 0 && o.session.ofNode():
+		case o.locks == 0 && o.session.ofNode() && !t.ranges.known(o.session):
 			return fmt.Errorf("node %d has an owner of orphans or remains, and none", o.node)
 		case o.session.remains() && !o.frozen || o.doubted && !o.session.remains():
 			return fmt.Errorf("owner %d is in doubt or not frozen", o.session)
 		}
 	}
 	if ended != t.ended {
-		return fmt.Errorf("%d denied requests are counted, %d are listed", t.ended, ended)
+		return fmt.Errorf("%d ended requests are counted, %d are listed", t.ended, ended)
 	}
 	return nil
 }
 
 func (t *Table) checkSpaces() error {
 	for _, sp := range t.spaces {
-		if len(sp.members) == 0 && sp.resources == 0 {
+		if sp.empty() {
 			return fmt.Errorf("lockspace %q is empty", sp.name)
 		}
 		for i, m := range sp.members {

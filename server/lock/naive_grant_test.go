@@ -349,5 +349,23 @@ func restored(t *Table, shuffle func([]ResourceState)) (*Table, bool) {
 	for i := range all {
 		r.Resource(&all[i])
 	}
+	files := rangeFilesOf(t)
+	slices.Reverse(files)
+	for i := range files {
+		r.RangeFile(&files[i])
+	}
 	return r.Finish()
+}
+
+// rangeFilesOf copies all files with ranges, in the order of the walk.
+func rangeFilesOf(t *Table) []RangeFileState {
+	var all []RangeFileState
+	t.WalkRanges(func(f *RangeFileState) bool {
+		all = append(all, RangeFileState{
+			Lockspace: f.Lockspace, Name: slices.Clone(f.Name), Flock: f.Flock,
+			Ranges: append([]RangeState(nil), f.Ranges...), Waits: append([]RangeWaitState(nil), f.Waits...),
+		})
+		return true
+	})
+	return all
 }

@@ -64,11 +64,11 @@ func (t *Table) checkLock(o *owner, req *LockRequest) reason.Reason {
 		return reason.Invalid
 	case req.Flags&Expedite != 0 && (req.Mode != NL || req.Flags&NoQueue != 0):
 		return reason.Invalid
-	case t.findLock(o.session, req.ID) != 0 || o.hasEnded(req.ID):
+	case t.inUse(o, req.ID):
 		return reason.Invalid
 	case !t.joined(req.Lockspace, o.session):
 		return reason.NoLockspace
-	case req.Flags&Orphan == 0 && overLimit(t.locks.used+t.ended, t.limits.Locks):
+	case req.Flags&Orphan == 0 && overLimit(t.claims(), t.limits.Locks):
 		return reason.Limit
 	}
 	return reason.None

@@ -89,7 +89,7 @@ func (t *Table) Purge(node uint32, from Session) int {
 
 // closeIfEmpty forgets an owner of orphans or remains that has none.
 func (t *Table) closeIfEmpty(heir Session) {
-	if i, ok := t.findOwner(heir); ok && t.owners[i].locks == 0 {
+	if i, ok := t.findOwner(heir); ok && t.owners[i].locks == 0 && t.ranges.findSession(heir) == 0 {
 		t.owners = append(t.owners[:i], t.owners[i+1:]...)
 	}
 }

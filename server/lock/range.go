@@ -2,44 +2,48 @@ package lock
 
 import "lock_gulmd/server/reason"
 
-// rangeMax is the last offset of a file. A range that ends there goes on to
+// RangeMax is the last offset of a file. A range that ends there goes on to
 // infinity.
-const rangeMax = 1<<63 - 1
+const RangeMax = 1<<63 - 1
 
-// rangeKind is how much a range lock claims.
-type rangeKind uint8
+// RangeKind is how much a range lock claims. The numbers stand in snapshots.
+type RangeKind uint8
 
 // The kinds. Read ranges of several owners may overlap, a write range overlaps
 // no other owner's.
 const (
-	rangeRead rangeKind = iota
-	rangeWrite
+	RangeRead RangeKind = iota
+	RangeWrite
 
 	rangeKinds
 )
 
 // against returns the weakest kind that conflicts with k.
-func (k rangeKind) against() rangeKind { return rangeWrite - k }
+func (k RangeKind) against() RangeKind { return RangeWrite - k }
 
-// rangeOwner is who holds ranges: a process, an open file, or whatever the
+// RangeOwner is who holds ranges: a process, an open file, or whatever the
 // session tells apart by a number of its own.
-type rangeOwner struct {
+type RangeOwner struct {
 	Session Session
 	Number  uint64
+	// Origin is the session that left its ranges to its node; 0 but for remains.
+	Origin Session
 }
 
 // rangeRequest asks for a range of a file.
 type rangeRequest struct {
-	Owner rangeOwner
+	Owner RangeOwner
 	// File is the caller's number for the file.
 	File uint32
-	// Start and End are the first and last offset, 0 to rangeMax.
+	// Start and End are the first and last offset, 0 to RangeMax.
 	Start, End uint64
-	Kind       rangeKind
+	Kind       RangeKind
 	// Wait queues the request instead of failing with TryFailed; ID then names
 	// it, and must be none under which the session waits already.
 	Wait bool
 	ID   ID
+	// Recovery passes remains; see FreezeIn.
+	Recovery bool
 }
 
 // rangeReply answers a request: Granted, Queued, Unlocked or Cancelled, or
@@ -47,13 +51,17 @@ type rangeRequest struct {
 type rangeReply struct {
 	Outcome Outcome
 	Reason  reason.Reason
+	// Token numbers the grant, with Granted.
+	Token uint64
 }
 
 // rangeEvent says that a queued request was granted.
 type rangeEvent struct {
-	Owner rangeOwner
+	Owner RangeOwner
 	ID    ID
 	File  uint32
+	Kind  RangeKind
+	Token uint64
 }
 
 // rangeTable holds POSIX byte-range locks: owners hold ranges of files. The
@@ -77,6 +85,9 @@ type rangeEvent struct {
 // split, and those of one kind that touch are one range. A request that waits
 // changes nothing until then.
 //
+// Every grant has a token of its own, also one of what the owner has already. A
+// range carries that of the newest grant that had a part in it.
+//
 // # Deadlocks
 //
 // An owner waits for the owners of what overlaps and conflicts with its waiting
@@ -91,7 +102,8 @@ type rangeEvent struct {
 // the open file instead of the process; both live in one table and conflict
 // with each other. For flock see Flock.
 type rangeTable struct {
-	limit uint64
+	limit  uint64
+	others int // what else counts towards the limit
 
 	ranges   arena[rangeRecord]
 	waits    arena[rangeWait]
@@ -107,10 +119,13 @@ type rangeTable struct {
 	sessionIndex index
 
 	lastOrder uint64
+	lastToken uint64
+	stamp     int64 // of what happens now
 	events    []rangeEvent
+	swept     []uint32 // files that were forgotten
 }
 
-// SetLimit bounds the number of ranges and waiting requests together; 0 means no
+// SetLimit bounds the number of ranges, waiting requests and others together; 0 means no
 // limit. What exists beyond a lowered limit stays. Granting a request that
 // waited may split ranges and so go two beyond.
 func (t *rangeTable) SetLimit(limit uint64) { t.limit = limit }
@@ -119,23 +134,24 @@ func (t *rangeTable) SetLimit(limit uint64) { t.limit = limit }
 // owns the slice.
 func (t *rangeTable) TakeEvents() []rangeEvent {
 	events := t.events
-	t.events = nil
+	t.events, t.swept = nil, nil
 	return events
 }
 
-// rangeCounts are totals for status displays.
-type rangeCounts struct{ Ranges, Waiting, Files, Owners int }
+// RangeCounts are totals for status displays: ranges that are held, requests that
+// wait, files and owners that have any of both.
+type RangeCounts struct{ Ranges, Waiting, Files, Owners int }
 
 // Counts returns the totals.
-func (t *rangeTable) Counts() rangeCounts {
-	return rangeCounts{t.ranges.used, t.waits.used, t.files.used, t.parties.used}
+func (t *rangeTable) Counts() RangeCounts {
+	return RangeCounts{t.ranges.used, t.waits.used, t.files.used, t.parties.used}
 }
 
 // Clone returns a copy for reading only: Walk, Sessions, Order, Counts, Digest,
 // Check. It costs one pointer per page.
 func (t *rangeTable) Clone() *rangeTable {
 	return &rangeTable{
-		limit: t.limit, lastOrder: t.lastOrder,
+		limit: t.limit, lastOrder: t.lastOrder, lastToken: t.lastToken,
 		ranges: t.ranges.clone(), waits: t.waits.clone(), files: t.files.clone(),
 		holders: t.holders.clone(), parties: t.parties.clone(), sessions: t.sessions.clone(),
 	}
@@ -143,5 +159,5 @@ func (t *rangeTable) Clone() *rangeTable {
 
 // overBy reports whether `growth` more records would exceed the limit.
 func (t *rangeTable) overBy(growth int) bool {
-	return growth > 0 && t.limit > 0 && uint64(t.ranges.used+t.waits.used+growth) > t.limit
+	return growth > 0 && t.limit > 0 && uint64(t.ranges.used+t.waits.used+t.others+growth) > t.limit
 }

@@ -4,8 +4,9 @@ package lock
 // unlocked: some go, at most three come.
 type rangeChange struct {
 	gone   []uint32
-	come   [3]rangeSpan
+	come   [3]rangePiece
 	coming int
+	same   uint32 // the range that is all that is wanted, 0 if there is none
 	// lost is where the holder has nothing any more, or only read ranges where it
 	// had write ranges.
 	lost []rangeSpan
@@ -14,8 +15,16 @@ type rangeChange struct {
 func (c *rangeChange) empty() bool { return len(c.gone) == 0 && c.coming == 0 }
 func (c *rangeChange) growth() int { return c.coming - len(c.gone) }
 
-func (c *rangeChange) add(start, end uint64, kind rangeKind) {
-	c.come[c.coming] = rangeSpan{start, end, kind}
+// rangePiece is a range that comes: the one that is granted, whose token is 0
+// here, or what is left of another one.
+type rangePiece struct {
+	rangeSpan
+	token uint64
+	stamp int64
+}
+
+func (c *rangeChange) add(start, end uint64, r *rangeRecord) {
+	c.come[c.coming] = rangePiece{rangeSpan{start, end, r.kind}, r.token, r.stamp}
 	c.coming++
 }
 
@@ -23,7 +32,8 @@ func (c *rangeChange) add(start, end uint64, kind rangeKind) {
 // or gives it up whatever its kind.
 func (t *rangeTable) plan(holder uint32, s rangeSpan, hold bool) rangeChange {
 	var c rangeChange
-	if r := t.ownAt(holder, s.start); hold && r != nil && r.kind == s.kind && r.end >= s.end {
+	if slot, r := t.ownAt(holder, s.start); hold && slot != 0 && r.kind == s.kind && r.end >= s.end {
+		c.same = slot
 		return c
 	}
 	root := uint32(0)
@@ -47,7 +57,7 @@ func (t *rangeTable) plan(holder uint32, s rangeSpan, hold bool) rangeChange {
 			c.lost = append(c.lost, rangeSpan{max(s.start, r.start), min(s.end, r.end), r.kind})
 		}
 		if r.start < s.start {
-			c.add(r.start, s.start-1, r.kind)
+			c.add(r.start, s.start-1, r)
 		}
 		if r.end > s.end {
 			after = r
@@ -55,19 +65,27 @@ func (t *rangeTable) plan(holder uint32, s rangeSpan, hold bool) rangeChange {
 		return true
 	})
 	if hold {
-		c.add(merged.start, merged.end, merged.kind)
+		c.add(merged.start, merged.end, &rangeRecord{kind: merged.kind})
 	}
 	if after != nil {
-		c.add(s.end+1, after.end, after.kind)
+		c.add(s.end+1, after.end, after)
 	}
 	return c
 }
 
-// perform makes a change and returns where others may be granted now.
-func (t *rangeTable) perform(holder uint32, c rangeChange) []rangeRegion {
+// perform makes a change and returns where others may be granted now; token is
+// that of the grant, if it is one.
+func (t *rangeTable) perform(holder uint32, c rangeChange, token uint64) []rangeRegion {
+	if c.same != 0 {
+		t.ranges.mut(c.same).token = token
+		return nil
+	}
 	t.removeRanges(holder, c.gone)
-	for _, s := range c.come[:c.coming] {
-		t.addRange(holder, s)
+	for _, p := range c.come[:c.coming] {
+		if p.token == 0 {
+			p.token, p.stamp = token, t.stamp
+		}
+		t.addRange(holder, p)
 	}
 	return t.regions(t.holders.get(holder).file, c.lost)
 }
@@ -90,9 +108,9 @@ func (t *rangeTable) regions(file uint32, lost []rangeSpan) []rangeRegion {
 }
 
 // addRange adds a range beside those that the holder has.
-func (t *rangeTable) addRange(holder uint32, s rangeSpan) {
+func (t *rangeTable) addRange(holder uint32, p rangePiece) {
 	slot, r := t.ranges.alloc()
-	r.start, r.end, r.kind, r.holder = s.start, s.end, s.kind, holder
+	r.start, r.end, r.kind, r.holder, r.token, r.stamp = p.start, p.end, p.kind, holder, p.token, p.stamp
 	h := t.holders.mut(holder)
 	h.ranges = t.holderTree().insert(h.ranges, slot)
 	h.held++

@@ -14,14 +14,14 @@ func rangesOf(b *testing.B, n int) *rangeTable {
 	b.Helper()
 	table := &rangeTable{}
 	for i := range n {
-		lockRange(b, table, Session(1+i%2), uint64(10*i), uint64(10*i+4), rangeWrite, Granted)
+		lockRange(b, table, Session(1+i%2), uint64(10*i), uint64(10*i+4), RangeWrite, Granted)
 	}
 	return table
 }
 
-func lockRange(b *testing.B, t *rangeTable, s Session, start, end uint64, kind rangeKind, want Outcome) {
+func lockRange(b *testing.B, t *rangeTable, s Session, start, end uint64, kind RangeKind, want Outcome) {
 	b.Helper()
-	req := rangeRequest{Owner: rangeOwner{s, 1}, Start: start, End: end, Kind: kind, Wait: want == Queued, ID: 1}
+	req := rangeRequest{Owner: RangeOwner{Session: s, Number: 1}, Start: start, End: end, Kind: kind, Wait: want == Queued, ID: 1}
 	if r := t.Lock(req); r.Outcome != want {
 		b.Fatalf("%+v: %+v", req, r)
 	}
@@ -37,8 +37,8 @@ func BenchmarkRangePair(b *testing.B) {
 			i := 0
 			for b.Loop() {
 				start := uint64(10*(i*7919%manyRanges) + 6)
-				lockRange(b, table, 3, start, start+1, rangeWrite, Granted)
-				table.Unlock(rangeOwner{3, 1}, 0, start, start+1)
+				lockRange(b, table, 3, start, start+1, RangeWrite, Granted)
+				table.Unlock(RangeOwner{Session: 3, Number: 1}, 0, start, start+1)
 				i++
 			}
 		})
@@ -54,8 +54,8 @@ func BenchmarkRangeSplit(b *testing.B) {
 	for b.Loop() {
 		n := i * 7919 % manyRanges
 		start := uint64(10*n + 2)
-		table.Unlock(rangeOwner{Session(1 + n%2), 1}, 0, start, start)
-		lockRange(b, table, Session(1+n%2), start, start, rangeWrite, Granted)
+		table.Unlock(RangeOwner{Session: Session(1 + n%2), Number: 1}, 0, start, start)
+		lockRange(b, table, Session(1+n%2), start, start, RangeWrite, Granted)
 		i++
 	}
 }
@@ -67,7 +67,7 @@ func BenchmarkRangeTest(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		start := uint64(10 * (i * 7919 % manyRanges))
-		found, _, _ := table.Test(rangeOwner{3, 1}, 0, start, start+5, rangeRead, 0)
+		found, _, _ := table.Test(RangeOwner{Session: 3, Number: 1}, 0, rangeSpan{start, start + 5, RangeRead}, 0, 0)
 		if len(found) != 1 {
 			b.Fatalf("%+v", found)
 		}
@@ -84,9 +84,9 @@ func BenchmarkRangeRelease(b *testing.B) {
 				b.StopTimer()
 				table := &rangeTable{}
 				for i := range uint64(manyRanges) {
-					lockRange(b, table, 1, 10*i, 10*i+4, rangeWrite, Granted)
+					lockRange(b, table, 1, 10*i, 10*i+4, RangeWrite, Granted)
 					if others > 0 {
-						lockRange(b, table, 2, 10*i+5, 10*i+9, rangeWrite, Granted)
+						lockRange(b, table, 2, 10*i+5, 10*i+9, RangeWrite, Granted)
 					}
 				}
 				b.StartTimer()
@@ -104,11 +104,11 @@ func BenchmarkRangeReplace(b *testing.B) {
 		b.StopTimer()
 		table := &rangeTable{}
 		for i := range uint64(manyRanges) {
-			lockRange(b, table, 1, 10*i, 10*i+4, rangeRead, Granted)
+			lockRange(b, table, 1, 10*i, 10*i+4, RangeRead, Granted)
 		}
 		b.StartTimer()
-		lockRange(b, table, 1, 0, rangeMax, rangeWrite, Granted)
-		table.Unlock(rangeOwner{1, 1}, 0, 0, rangeMax)
+		lockRange(b, table, 1, 0, RangeMax, RangeWrite, Granted)
+		table.Unlock(RangeOwner{Session: 1, Number: 1}, 0, 0, RangeMax)
 	}
 }
 
@@ -118,10 +118,10 @@ func BenchmarkRangeWaiters(b *testing.B) {
 	const waiters = 10_000
 	table := &rangeTable{}
 	for i := range uint64(waiters) {
-		lockRange(b, table, Session(10+i), 10*i, 10*i+9, rangeWrite, Granted)
+		lockRange(b, table, Session(10+i), 10*i, 10*i+9, RangeWrite, Granted)
 	}
 	for i := range uint64(waiters) {
-		lockRange(b, table, Session(10+waiters+i), 10*i, 10*i+9, rangeWrite, Queued)
+		lockRange(b, table, Session(10+waiters+i), 10*i, 10*i+9, RangeWrite, Queued)
 	}
 	b.ReportAllocs()
 	i := uint64(0)
@@ -131,11 +131,11 @@ func BenchmarkRangeWaiters(b *testing.B) {
 		if i/waiters%2 == 1 {
 			holder, next = next, holder
 		}
-		table.Unlock(rangeOwner{Session(holder), 1}, 0, 10*n, 10*n+9)
+		table.Unlock(RangeOwner{Session: Session(holder), Number: 1}, 0, 10*n, 10*n+9)
 		if e := table.TakeEvents(); len(e) != 1 || e[0].Owner.Session != Session(next) {
 			b.Fatalf("%+v", e)
 		}
-		lockRange(b, table, Session(holder), 10*n, 10*n+9, rangeWrite, Queued)
+		lockRange(b, table, Session(holder), 10*n, 10*n+9, RangeWrite, Queued)
 		i++
 	}
 }
@@ -144,18 +144,18 @@ func BenchmarkRangeWaiters(b *testing.B) {
 func BenchmarkRangeHandOff(b *testing.B) {
 	const owners = 10_000
 	table := &rangeTable{}
-	lockRange(b, table, 1, 0, 9, rangeWrite, Granted)
+	lockRange(b, table, 1, 0, 9, RangeWrite, Granted)
 	for s := range Session(owners - 1) {
-		lockRange(b, table, s+2, 0, 9, rangeWrite, Queued)
+		lockRange(b, table, s+2, 0, 9, RangeWrite, Queued)
 	}
 	b.ReportAllocs()
 	s := Session(0)
 	for b.Loop() {
-		table.Unlock(rangeOwner{s + 1, 1}, 0, 0, 9)
+		table.Unlock(RangeOwner{Session: s + 1, Number: 1}, 0, 0, 9)
 		if e := table.TakeEvents(); len(e) != 1 {
 			b.Fatalf("%+v", e)
 		}
-		lockRange(b, table, s+1, 0, 9, rangeWrite, Queued)
+		lockRange(b, table, s+1, 0, 9, RangeWrite, Queued)
 		s = (s + 1) % owners
 	}
 }
@@ -166,16 +166,16 @@ func BenchmarkRangeReaders(b *testing.B) {
 	const each = 10_000
 	for b.Loop() {
 		table := &rangeTable{}
-		lockRange(b, table, 1, 0, 9, rangeWrite, Granted)
+		lockRange(b, table, 1, 0, 9, RangeWrite, Granted)
 		for s := range Session(each) {
-			lockRange(b, table, s+2, 0, 9, rangeRead, Queued)
+			lockRange(b, table, s+2, 0, 9, RangeRead, Queued)
 		}
 		for s := range Session(each) {
-			lockRange(b, table, s+2+each, 0, 9, rangeWrite, Queued)
+			lockRange(b, table, s+2+each, 0, 9, RangeWrite, Queued)
 		}
-		table.Unlock(rangeOwner{1, 1}, 0, 0, 9)
+		table.Unlock(RangeOwner{Session: 1, Number: 1}, 0, 0, 9)
 		for s := range Session(each) {
-			table.Unlock(rangeOwner{s + 2, 1}, 0, 0, 9)
+			table.Unlock(RangeOwner{Session: s + 2, Number: 1}, 0, 0, 9)
 		}
 		if e := table.TakeEvents(); len(e) != each+1 {
 			b.Fatalf("%d events", len(e))
@@ -190,14 +190,14 @@ func BenchmarkRangeDeadlock(b *testing.B) {
 	const owners = 1000
 	table := &rangeTable{}
 	for i := range uint64(owners) {
-		lockRange(b, table, Session(1+i), 10*i, 10*i, rangeWrite, Granted)
+		lockRange(b, table, Session(1+i), 10*i, 10*i, RangeWrite, Granted)
 	}
 	for i := range uint64(owners - 1) {
-		lockRange(b, table, Session(1+i), 10*(i+1), 10*(i+1), rangeWrite, Queued)
+		lockRange(b, table, Session(1+i), 10*(i+1), 10*(i+1), RangeWrite, Queued)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		req := rangeRequest{Owner: rangeOwner{owners, 1}, Wait: true, ID: 1}
+		req := rangeRequest{Owner: RangeOwner{Session: owners, Number: 1}, Wait: true, ID: 1}
 		if r := table.Lock(req); r.Outcome != Refused {
 			b.Fatalf("%+v", r)
 		}

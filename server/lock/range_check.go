@@ -42,11 +42,11 @@ func (t *rangeTable) checkFile(slot uint32) error {
 	for _, n := range ranges {
 		r := t.ranges.get(n)
 		switch {
-		case r.start > r.end || r.end > rangeMax || r.kind >= rangeKinds || r.gone:
+		case r.start > r.end || r.end > RangeMax || r.kind >= rangeKinds || r.gone:
 			return fmt.Errorf("impossible range %+v", r.span())
 		case t.holders.get(r.holder).file != slot:
 			return fmt.Errorf("range %+v belongs to another file", r.span())
-		case t.obstructed(slot, r.holder, r.span()):
+		case t.crosses(slot, r):
 			return fmt.Errorf("range %+v is held beside one that conflicts", r.span())
 		}
 	}
@@ -54,7 +54,7 @@ func (t *rangeTable) checkFile(slot uint32) error {
 		w := t.waits.get(n)
 		h := t.holders.get(w.holder)
 		switch {
-		case w.start > w.end || w.end > rangeMax || w.kind >= rangeKinds || w.due:
+		case w.start > w.end || w.end > RangeMax || w.kind >= rangeKinds || w.due:
 			return fmt.Errorf("impossible request %+v", w.span())
 		case h.file != slot || t.parties.get(h.party).owner.Session != w.session:
 			return fmt.Errorf("request %+v belongs elsewhere", w.span())
@@ -63,6 +63,15 @@ func (t *rangeTable) checkFile(slot uint32) error {
 		}
 	}
 	return nil
+}
+
+// crosses reports whether a range is held beside one that conflicts, neither of
+// which are remains: only these are passed.
+func (t *rangeTable) crosses(file uint32, r *rangeRecord) bool {
+	remains := func(holder uint32) bool { return t.ownerOf(holder).Origin != 0 }
+	return !remains(r.holder) && !t.eachRange(t.files.get(file).ranges, r.start, r.end, r.kind.against(), func(o *rangeRecord) bool {
+		return o.holder == r.holder || remains(o.holder)
+	})
 }
 
 // checkTree checks order, balance and sums of a tree and returns its slots.
@@ -104,7 +113,8 @@ func (t *rangeTable) checkSessions() error {
 		before := uint32(0)
 		for party := s.parties; party != 0; party = t.parties.get(party).next {
 			p := t.parties.get(party)
-			if p.prev != before || p.seat != seat || p.owner.Session != s.session || p.holders == 0 || s.frozen && p.waitHead != 0 {
+			if p.prev != before || p.seat != seat || p.owner.Session != s.session || p.holders == 0 ||
+				(s.frozen || p.owner.Origin != 0) && p.waitHead != 0 {
 				return fmt.Errorf("owner %+v is linked wrongly or waits although frozen", p.owner)
 			}
 			n, err := t.checkWaits(party)

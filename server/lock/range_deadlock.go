@@ -33,13 +33,15 @@ const rangeSearchMemory = 32
 type rangeQuery struct {
 	file, holder uint32
 	rangeSpan
-	rank uint64
+	rank     uint64
+	recovery bool // remains are not in its way
 }
 
 // within reports whether whatever is in the way of q is in the way of d too, or
 // belongs to d's owner.
 func (q rangeQuery) within(d rangeQuery) bool {
-	return q.file == d.file && q.start >= d.start && q.end <= d.end && q.kind <= d.kind && q.rank <= d.rank
+	return q.file == d.file && q.start >= d.start && q.end <= d.end && q.kind <= d.kind && q.rank <= d.rank &&
+		(q.recovery || !d.recovery)
 }
 
 // rangeSearch looks for a way from some owners to the target.
@@ -55,11 +57,30 @@ type rangeSearch struct {
 // that takes too long to find out, and None otherwise. The party is q's owner,
 // 0 if it is not known.
 func (t *rangeTable) deadlock(party uint32, q rangeQuery) reason.Reason {
-	if party == 0 || !t.awaited(party) {
+	if q.rank >= rankLate && (party == 0 || !t.awaited(party)) {
 		return reason.None
 	}
 	s := &rangeSearch{t: t, seen: map[uint32]struct{}{}}
+	if q.rank < rankLate && party != 0 && t.parties.get(party).waitHead != 0 {
+		s.seen[party], s.todo = struct{}{}, []uint32{party} // those whom it passes will wait for it
+	}
 	s.look(q)
+	return s.reaches(party, q)
+}
+
+// deadlockOf is deadlock for a request that is granted before all others: those
+// that it passes will wait for its owner, who must not wait for them already.
+func (t *rangeTable) deadlockOf(party uint32, q rangeQuery) reason.Reason {
+	if party == 0 || t.parties.get(party).waitHead == 0 {
+		return reason.None
+	}
+	s := &rangeSearch{t: t, seen: map[uint32]struct{}{party: {}}, todo: []uint32{party}}
+	return s.reaches(party, q)
+}
+
+// reaches searches on from the owners that were noted.
+func (s *rangeSearch) reaches(party uint32, q rangeQuery) reason.Reason {
+	t := s.t
 	for len(s.todo) > 0 {
 		if s.steps > rangeSearchSteps {
 			return reason.Limit
@@ -67,11 +88,11 @@ func (t *rangeTable) deadlock(party uint32, q rangeQuery) reason.Reason {
 		next := s.todo[len(s.todo)-1]
 		s.todo = s.todo[:len(s.todo)-1]
 		for slot := t.parties.get(next).waitHead; slot != 0; slot = t.waits.get(slot).next {
-			if t.waitsFor(slot, party) {
+			if t.waitsFor(slot, party) || t.goesBefore(q, slot) {
 				return reason.Deadlock
 			}
 			w := t.waits.get(slot)
-			s.look(rangeQuery{t.holders.get(w.holder).file, w.holder, w.span(), w.rank})
+			s.look(rangeQuery{t.holders.get(w.holder).file, w.holder, w.span(), w.rank, w.recovery})
 			s.steps++
 		}
 	}
@@ -93,7 +114,7 @@ func (s *rangeSearch) look(q rangeQuery) {
 	}
 	f := s.t.files.get(q.file)
 	s.t.eachRange(f.ranges, q.start, q.end, q.kind.against(), func(r *rangeRecord) bool {
-		return s.note(q.holder, r.holder)
+		return q.recovery && s.t.passable(r.holder) || s.note(q.holder, r.holder)
 	})
 	s.t.eachWait(f.waits, q.start, q.end, q.kind.against(), q.rank, func(_ uint32, w *rangeWait) bool {
 		return s.note(q.holder, w.holder)
@@ -114,6 +135,12 @@ func (s *rangeSearch) note(own, holder uint32) bool {
 	return s.steps <= rangeSearchSteps
 }
 
+// goesBefore reports whether a waiting request would have to let a new one pass.
+func (t *rangeTable) goesBefore(q rangeQuery, slot uint32) bool {
+	w := t.waits.get(slot)
+	return q.rank < w.rank && w.holder != q.holder && t.holders.get(w.holder).file == q.file && q.conflicts(w.span())
+}
+
 // waitsFor reports whether a waiting request waits for something of a party
 // directly.
 func (t *rangeTable) waitsFor(slot, party uint32) bool {
@@ -122,7 +149,7 @@ func (t *rangeTable) waitsFor(slot, party uint32) bool {
 	if holder == 0 || holder == w.holder {
 		return false
 	}
-	if t.holdsUp(holder, w.span()) {
+	if !(w.recovery && t.passable(holder)) && t.holdsUp(holder, w.span()) {
 		return true
 	}
 	for s := t.parties.get(party).waitHead; s != 0; s = t.waits.get(s).next {

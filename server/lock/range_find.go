@@ -2,7 +2,7 @@ package lock
 
 // eachRange calls yield, in order, for the ranges of a file's tree that overlap
 // [start, end] and are at least of a kind, until it returns false.
-func (t *rangeTable) eachRange(root uint32, start, end uint64, kind rangeKind, yield func(*rangeRecord) bool) bool {
+func (t *rangeTable) eachRange(root uint32, start, end uint64, kind RangeKind, yield func(*rangeRecord) bool) bool {
 	if root == 0 {
 		return true
 	}
@@ -45,7 +45,7 @@ func (t *rangeTable) eachOwn(root uint32, start, end uint64, yield func(uint32, 
 // file's tree that overlap [start, end], are at least of a kind and have a rank
 // lower than `before`, until it returns false.
 func (t *rangeTable) eachWait(
-	root uint32, start, end uint64, kind rangeKind, before uint64, yield func(uint32, *rangeWait) bool,
+	root uint32, start, end uint64, kind RangeKind, before uint64, yield func(uint32, *rangeWait) bool,
 ) bool {
 	if root == 0 {
 		return true
@@ -74,7 +74,7 @@ func (t *rangeTable) firstWait(root uint32, start, end uint64, best uint32) uint
 		return best
 	}
 	w := t.waits.get(root)
-	if w.reach[rangeRead] <= start || best != 0 && w.least[rangeRead] >= t.waits.get(best).rank {
+	if w.reach[RangeRead] <= start || best != 0 && w.least[RangeRead] >= t.waits.get(best).rank {
 		return best
 	}
 	best = t.firstWait(w.inFile.left, start, end, best)
@@ -87,11 +87,32 @@ func (t *rangeTable) firstWait(root uint32, start, end uint64, best uint32) uint
 	return t.firstWait(w.inFile.right, start, end, best)
 }
 
-// obstructed reports whether another owner holds a range that conflicts with s.
-// holder is the asking owner's, 0 if it has none.
-func (t *rangeTable) obstructed(file, holder uint32, s rangeSpan) bool {
+// obstructed reports whether another owner holds a range that conflicts with s
+// and that is not passed for the sake of a recovery. holder is the asking
+// owner's, 0 if it has none.
+func (t *rangeTable) obstructed(file, holder uint32, s rangeSpan, recovery bool) bool {
 	return !t.eachRange(t.files.get(file).ranges, s.start, s.end, s.kind.against(), func(r *rangeRecord) bool {
-		return r.holder == holder
+		return r.holder == holder || recovery && t.passable(r.holder)
+	})
+}
+
+// passable reports whether what a holder has are remains that a recovery passes.
+func (t *rangeTable) passable(holder uint32) bool {
+	p := t.parties.get(t.holders.get(holder).party)
+	return p.owner.Origin != 0 && !t.sessions.get(p.seat).doubted
+}
+
+// frozenHolder reports whether what a holder has is kept for the dead.
+func (t *rangeTable) frozenHolder(holder uint32) bool {
+	p := t.parties.get(t.holders.get(holder).party)
+	return p.owner.Origin != 0 || t.sessions.get(p.seat).frozen
+}
+
+// passes reports whether a request for s passes remains, and so goes before all
+// that do not: those may wait for the remains, and these for the recovery.
+func (t *rangeTable) passes(file uint32, s rangeSpan, recovery bool) bool {
+	return recovery && !t.eachRange(t.files.get(file).ranges, s.start, s.end, s.kind.against(), func(r *rangeRecord) bool {
+		return !t.passable(r.holder)
 	})
 }
 
@@ -104,18 +125,17 @@ func (t *rangeTable) overtakes(file, holder uint32, s rangeSpan, rank uint64) bo
 	})
 }
 
-// ownAt returns the range that a holder, which may be 0, has at an offset, nil if
-// it has none.
-func (t *rangeTable) ownAt(holder uint32, offset uint64) *rangeRecord {
+// ownAt returns the range that a holder, which may be 0, has at an offset, slot 0
+// if it has none.
+func (t *rangeTable) ownAt(holder uint32, offset uint64) (slot uint32, r *rangeRecord) {
 	if holder == 0 {
-		return nil
+		return 0, nil
 	}
-	var found *rangeRecord
-	t.eachOwn(t.holders.get(holder).ranges, offset, offset, func(_ uint32, r *rangeRecord) bool {
-		found = r
+	t.eachOwn(t.holders.get(holder).ranges, offset, offset, func(at uint32, found *rangeRecord) bool {
+		slot, r = at, found
 		return false
 	})
-	return found
+	return slot, r
 }
 
 // holdsUp reports whether a range that a holder has conflicts with s, which is
@@ -133,30 +153,38 @@ func (t *rangeTable) holdsUp(holder uint32, s rangeSpan) bool {
 func (t *rangeTable) grantable(slot uint32) bool {
 	w := t.waits.get(slot)
 	file := t.holders.get(w.holder).file
-	return !t.obstructed(file, w.holder, w.span()) && !t.overtakes(file, w.holder, w.span(), w.rank)
+	return !t.obstructed(file, w.holder, w.span(), w.recovery) && !t.overtakes(file, w.holder, w.span(), w.rank)
 }
 
 // free reports whether a new request can be granted at once. File and holder may
 // be 0.
-func (t *rangeTable) free(file, holder uint32, s rangeSpan) bool {
+func (t *rangeTable) free(file, holder uint32, s rangeSpan, recovery bool) bool {
 	if file == 0 {
 		return true
 	}
-	if r := t.ownAt(holder, s.start); r != nil && r.kind >= s.kind && r.end >= s.end {
+	if slot, r := t.ownAt(holder, s.start); slot != 0 && r.kind >= s.kind && r.end >= s.end {
 		return true // as much as it has
 	}
-	if t.obstructed(file, holder, s) {
+	if t.obstructed(file, holder, s, recovery) {
 		return false
 	}
+	before := uint64(lastRank)
+	if t.passes(file, s, recovery) {
+		before = rankLate
+	}
 	f := t.files.get(file)
-	return t.eachWait(f.waits, s.start, s.end, s.kind.against(), lastRank, func(_ uint32, w *rangeWait) bool {
+	return t.eachWait(f.waits, s.start, s.end, s.kind.against(), before, func(_ uint32, w *rangeWait) bool {
 		return w.holder == holder || t.holdsUp(holder, w.span())
 	})
 }
 
 // goesAhead reports whether a request that must wait goes ahead of those who came
-// before: when all that it would have to let pass wait for its own owner.
-func (t *rangeTable) goesAhead(file, holder uint32, s rangeSpan) bool {
+// before: when it passes remains, or all that it would have to let pass wait for
+// its own owner.
+func (t *rangeTable) goesAhead(file, holder uint32, s rangeSpan, recovery bool) bool {
+	if t.passes(file, s, recovery) {
+		return true
+	}
 	some := false
 	f := t.files.get(file)
 	all := t.eachWait(f.waits, s.start, s.end, s.kind.against(), lastRank, func(_ uint32, w *rangeWait) bool {

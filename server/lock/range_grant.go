@@ -40,7 +40,7 @@ func (t *rangeTable) settleFirst(due *rangeHeap, r rangeRegion) {
 	if t.grantable(slot) {
 		t.grantWait(due, slot)
 	}
-	if first.kind != rangeWrite || first.start > r.start || first.end < r.end {
+	if first.kind != RangeWrite || first.start > r.start || first.end < r.end {
 		t.gather(due, r)
 		return
 	}
@@ -56,7 +56,7 @@ func (t *rangeTable) settleFirst(due *rangeHeap, r rangeRegion) {
 // gather adds the requests that wait for a region to the candidates.
 func (t *rangeTable) gather(due *rangeHeap, r rangeRegion) {
 	root := t.files.get(r.file).waits
-	t.eachWait(root, r.start, r.end, rangeRead, lastRank, func(slot uint32, _ *rangeWait) bool {
+	t.eachWait(root, r.start, r.end, RangeRead, lastRank, func(slot uint32, _ *rangeWait) bool {
 		t.consider(due, slot)
 		return true
 	})
@@ -74,12 +74,14 @@ func (t *rangeTable) consider(due *rangeHeap, slot uint32) {
 func (t *rangeTable) grantWait(due *rangeHeap, slot uint32) {
 	w := *t.waits.get(slot)
 	t.dropWait(slot)
-	regions := t.perform(w.holder, t.plan(w.holder, w.span(), true))
+	t.lastToken++
+	token := t.lastToken
+	regions := t.perform(w.holder, t.plan(w.holder, w.span(), true), token)
 	for _, r := range regions {
 		t.gather(due, r)
 	}
 	h := t.holders.get(w.holder)
-	t.events = append(t.events, rangeEvent{t.ownerOf(w.holder), w.id, t.files.get(h.file).key})
+	t.events = append(t.events, rangeEvent{t.ownerOf(w.holder), w.id, t.files.get(h.file).key, w.kind, token})
 }
 
 // rangeDue is a candidate for a grant.

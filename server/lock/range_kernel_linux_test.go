@@ -61,7 +61,7 @@ func (k *kernelFiles) reopen(t *testing.T, owner int) {
 // how the kernel says to infinity.
 func (k *kernelFiles) fcntl(owner, posix, ofd int, typ int16, start, end uint64) (unix.Flock_t, error) {
 	l := unix.Flock_t{Type: typ, Whence: unix.SEEK_SET, Start: int64(start)}
-	if end < rangeMax {
+	if end < RangeMax {
 		l.Len = int64(end - start + 1)
 	}
 	cmd := ofd
@@ -85,9 +85,9 @@ func (k *kernelFiles) held(owner int) ([]rangeSpan, error) {
 		if len(words) < 9 || words[0] != "lock:" || words[2] == "FLOCK" {
 			continue
 		}
-		s := rangeSpan{end: rangeMax}
+		s := rangeSpan{end: RangeMax}
 		if words[4] == "WRITE" {
-			s.kind = rangeWrite
+			s.kind = RangeWrite
 		}
 		if s.start, err = strconv.ParseUint(words[7], 10, 64); err != nil {
 			return nil, err
@@ -103,8 +103,8 @@ func (k *kernelFiles) held(owner int) ([]rangeSpan, error) {
 	return spans, nil
 }
 
-func kernelType(kind rangeKind) int16 {
-	if kind == rangeWrite {
+func kernelType(kind RangeKind) int16 {
+	if kind == RangeWrite {
 		return unix.F_WRLCK
 	}
 	return unix.F_RDLCK
@@ -118,7 +118,7 @@ type kernelTwin struct {
 	seen   map[string]int
 }
 
-func kernelOwner(n int) rangeOwner { return rangeOwner{1, uint64(n)} }
+func kernelOwner(n int) RangeOwner { return RangeOwner{Session: 1, Number: uint64(n)} }
 
 func (k *kernelTwin) lock(owner int, s rangeSpan) {
 	k.t.Helper()
@@ -151,7 +151,7 @@ func (k *kernelTwin) test(owner int, s rangeSpan) {
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	conflicts, _, _ := k.table.Test(kernelOwner(owner), 0, s.start, s.end, s.kind, 0)
+	conflicts, _, _ := k.table.Test(kernelOwner(owner), 0, s, 0, 0)
 	if got.Type == unix.F_UNLCK {
 		if len(conflicts) > 0 {
 			k.t.Fatalf("owner %d tests %+v: %+v, the kernel says none", owner, s, conflicts)
@@ -159,14 +159,14 @@ func (k *kernelTwin) test(owner int, s rangeSpan) {
 		k.seen["test free"]++
 		return
 	}
-	want := rangeSpan{start: uint64(got.Start), end: rangeMax}
+	want := rangeSpan{start: uint64(got.Start), end: RangeMax}
 	if got.Len > 0 {
 		want.end = want.start + uint64(got.Len) - 1
 	}
 	if got.Type == unix.F_WRLCK {
-		want.kind = rangeWrite
+		want.kind = RangeWrite
 	}
-	found := slices.ContainsFunc(conflicts, func(c rangeConflict) bool {
+	found := slices.ContainsFunc(conflicts, func(c RangeConflict) bool {
 		return rangeSpan{c.Start, c.End, c.Kind} == want && (c.Owner.Number == 0) == (got.Pid == int32(os.Getpid()))
 	})
 	if !found {
@@ -214,13 +214,13 @@ func TestRangeKernel(t *testing.T) {
 			rng := rand.New(rand.NewPCG(uint64(c.offsets), 1))
 			for step := range c.steps {
 				start := uint64(rng.IntN(c.offsets))
-				s := rangeSpan{start, start + uint64(rng.IntN(min(c.offsets, 12))), rangeKind(rng.IntN(2))}
+				s := rangeSpan{start, start + uint64(rng.IntN(min(c.offsets, 12))), RangeKind(rng.IntN(2))}
 				switch rng.IntN(40) {
 				case 0:
-					s.end = rangeMax
+					s.end = RangeMax
 				case 1:
-					s.start = rangeMax - uint64(rng.IntN(3))
-					s.end = rangeMax
+					s.start = RangeMax - uint64(rng.IntN(3))
+					s.end = RangeMax
 				case 2:
 					s.end += uint64(rng.IntN(c.offsets))
 				}
@@ -234,7 +234,7 @@ func TestRangeKernel(t *testing.T) {
 					k.test(owner, s)
 				case owner > 0 && step%4 == 0:
 					k.kernel.reopen(t, owner)
-					k.table.CloseOwner(kernelOwner(owner))
+					k.table.CloseOwner(kernelOwner(owner), everyFile)
 					k.table.CloseFile(kernelOwner(0), 0)
 				}
 				if step%20 == 0 {
@@ -261,12 +261,12 @@ func TestRangeKernel_flock(t *testing.T) {
 			if err := unix.Flock(int(kernel.files[owner].Fd()), unix.LOCK_UN); err != nil {
 				t.Fatal(err)
 			}
-			table.Unlock(kernelOwner(owner), 0, 0, rangeMax)
+			table.Unlock(kernelOwner(owner), 0, 0, RangeMax)
 			continue
 		}
-		kind, how := rangeRead, unix.LOCK_SH
+		kind, how := RangeRead, unix.LOCK_SH
 		if rng.IntN(3) == 0 {
-			kind, how = rangeWrite, unix.LOCK_EX
+			kind, how = RangeWrite, unix.LOCK_EX
 		}
 		reply := table.Flock(rangeRequest{Owner: kernelOwner(owner), Kind: kind})
 		err := unix.Flock(int(kernel.files[owner].Fd()), how|unix.LOCK_NB)

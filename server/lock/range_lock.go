@@ -2,7 +2,7 @@ package lock
 
 import "lock_gulmd/server/reason"
 
-func rangeRefuse(r reason.Reason) rangeReply { return rangeReply{Refused, r} }
+func rangeRefuse(r reason.Reason) rangeReply { return rangeReply{Outcome: Refused, Reason: r} }
 
 // Lock asks for a range: Granted, Queued (a rangeEvent follows, or Cancel ends
 // it), or Refused with TryFailed, Deadlock, Limit, NodeExpired, NoSession or
@@ -15,23 +15,28 @@ func (t *rangeTable) Lock(req rangeRequest) rangeReply {
 	s := rangeSpan{req.Start, req.End, req.Kind}
 	file := t.findFile(req.File)
 	holder := t.holderOf(t.findParty(req.Owner), file)
-	if !t.free(file, holder, s) {
+	if !t.free(file, holder, s, req.Recovery) {
 		if !req.Wait {
 			return rangeRefuse(reason.TryFailed)
 		}
 		return t.queue(req, s)
 	}
+	if file != 0 && t.passes(file, s, req.Recovery) {
+		if r := t.deadlockOf(t.findParty(req.Owner), rangeQuery{file, holder, s, 0, true}); r != reason.None {
+			return rangeRefuse(r)
+		}
+	}
 	change := t.plan(holder, s, true)
 	switch {
 	case t.overBy(change.growth()):
 		return rangeRefuse(reason.Limit)
-	case change.empty():
-		return rangeReply{Outcome: Granted}
 	case holder == 0:
 		holder = t.makeHolder(req.Owner, req.File)
 	}
-	t.settle(t.perform(holder, change))
-	return rangeReply{Outcome: Granted}
+	t.lastToken++
+	reply := rangeReply{Outcome: Granted, Token: t.lastToken}
+	t.settle(t.perform(holder, change, t.lastToken))
+	return reply
 }
 
 func (t *rangeTable) checkLock(req rangeRequest) reason.Reason {
@@ -44,13 +49,13 @@ func (t *rangeTable) checkLock(req rangeRequest) reason.Reason {
 	return reason.None
 }
 
-func (t *rangeTable) checkRange(o rangeOwner, start, end uint64, kind rangeKind) reason.Reason {
+func (t *rangeTable) checkRange(o RangeOwner, start, end uint64, kind RangeKind) reason.Reason {
 	switch {
-	case o.Session == 0:
+	case o.Session == 0 || o.Origin != 0:
 		return reason.NoSession
 	case t.frozen(o.Session):
 		return reason.NodeExpired
-	case start > end || end > rangeMax || kind >= rangeKinds:
+	case start > end || end > RangeMax || kind >= rangeKinds:
 		return reason.Invalid
 	}
 	return reason.None
@@ -69,23 +74,26 @@ func (t *rangeTable) queue(req rangeRequest, s rangeSpan) rangeReply {
 	file, party := t.findFile(req.File), t.findParty(req.Owner)
 	holder := t.holderOf(party, file)
 	rank := (t.lastOrder + 1) | rankLate
-	if t.goesAhead(file, holder, s) {
+	if t.goesAhead(file, holder, s, req.Recovery) {
 		rank &^= rankLate
 	}
-	if r := t.deadlock(party, rangeQuery{file: file, holder: holder, rangeSpan: s, rank: rank}); r != reason.None {
+	if r := t.deadlock(party, rangeQuery{file, holder, s, rank, req.Recovery}); r != reason.None {
 		return rangeRefuse(r)
 	}
 	t.lastOrder++
-	t.addWait(t.makeHolder(req.Owner, req.File), s, rank, req.ID)
+	t.addWait(t.makeHolder(req.Owner, req.File), rangeWait{
+		start: s.start, end: s.end, kind: s.kind, rank: rank, id: req.ID, stamp: t.stamp, recovery: req.Recovery,
+	})
 	return rangeReply{Outcome: Queued}
 }
 
 // addWait adds a waiting request at the end of its owner's list.
-func (t *rangeTable) addWait(holder uint32, s rangeSpan, rank uint64, id ID) {
+func (t *rangeTable) addWait(holder uint32, wait rangeWait) {
 	h := t.holders.mut(holder)
 	h.waiting++
 	slot, w := t.waits.alloc()
-	w.start, w.end, w.kind, w.rank, w.id, w.holder = s.start, s.end, s.kind, rank, id, holder
+	*w = wait
+	w.holder = holder
 	w.session = t.parties.get(h.party).owner.Session
 	insert(&t.waitIndex, &t.waits, slot)
 	t.listWait(h.party, slot)
@@ -138,8 +146,8 @@ func (t *rangeTable) dropWait(slot uint32) rangeRegion {
 // that is nothing, or Refused with Limit if a range would be split and there may
 // be no more, NodeExpired, NoSession or Invalid. What the owner waits for is not
 // touched.
-func (t *rangeTable) Unlock(o rangeOwner, key uint32, start, end uint64) rangeReply {
-	if r := t.checkRange(o, start, end, rangeRead); r != reason.None {
+func (t *rangeTable) Unlock(o RangeOwner, key uint32, start, end uint64) rangeReply {
+	if r := t.checkRange(o, start, end, RangeRead); r != reason.None {
 		return rangeRefuse(r)
 	}
 	file := t.findFile(key)
@@ -149,7 +157,7 @@ func (t *rangeTable) Unlock(o rangeOwner, key uint32, start, end uint64) rangeRe
 		return rangeRefuse(reason.Limit)
 	}
 	if !change.empty() {
-		regions := t.perform(holder, change)
+		regions := t.perform(holder, change, 0)
 		t.settle(regions)
 		t.sweepHolder(holder)
 		t.sweepFile(file)
@@ -175,46 +183,6 @@ func (t *rangeTable) Cancel(s Session, id ID) rangeReply {
 	return rangeReply{Outcome: Cancelled}
 }
 
-// rangeConflict is a range that stands in the way.
-type rangeConflict struct {
-	Owner      rangeOwner
-	Start, End uint64
-	Kind       rangeKind
-	// Frozen is true if the owner's node was declared dead.
-	Frozen bool
-}
-
-// Test returns what other owners hold that conflicts with a range, by start and
-// owner, at most limit of them unless limit is 0; and whether there are more. It
-// is empty if the range could be held beside all others, though perhaps not be
-// had at once while somebody waits for it. The reason is None, NoSession,
-// NodeExpired or Invalid.
-func (t *rangeTable) Test(
-	o rangeOwner, key uint32, start, end uint64, kind rangeKind, limit int,
-) (found []rangeConflict, more bool, _ reason.Reason) {
-	if r := t.checkRange(o, start, end, kind); r != reason.None {
-		return nil, false, r
-	}
-	file := t.findFile(key)
-	if file == 0 {
-		return nil, false, reason.None
-	}
-	holder := t.holderOf(t.findParty(o), file)
-	t.eachRange(t.files.get(file).ranges, start, end, kind.against(), func(r *rangeRecord) bool {
-		switch {
-		case r.holder == holder:
-		case limit > 0 && len(found) == limit:
-			more = true
-		default:
-			party := t.parties.get(t.holders.get(r.holder).party)
-			frozen := t.sessions.get(party.seat).frozen
-			found = append(found, rangeConflict{party.owner, r.start, r.end, r.kind, frozen})
-		}
-		return !more
-	})
-	return found, more, reason.None
-}
-
 // Flock asks for a whole file in the way of flock(2). The locks of flock do not
 // meet those of fcntl: the caller gives them file numbers of their own, and the
 // open file as owner.
@@ -223,13 +191,13 @@ func (t *rangeTable) Test(
 // may be granted, and if the new one cannot be had at once the owner has none
 // until it is granted, or at all. To have the same kind again changes nothing.
 func (t *rangeTable) Flock(req rangeRequest) rangeReply {
-	req.Start, req.End = 0, rangeMax
+	req.Start, req.End = 0, RangeMax
 	if r := t.checkLock(req); r != reason.None {
 		return rangeRefuse(r)
 	}
 	holder := t.holderOf(t.findParty(req.Owner), t.findFile(req.File))
-	if r := t.ownAt(holder, 0); r != nil && r.kind != req.Kind {
-		t.Unlock(req.Owner, req.File, 0, rangeMax)
+	if slot, r := t.ownAt(holder, 0); slot != 0 && r.kind != req.Kind {
+		t.Unlock(req.Owner, req.File, 0, RangeMax)
 	}
 	return t.Lock(req)
 }

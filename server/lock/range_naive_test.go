@@ -11,14 +11,14 @@ import (
 // naiveBounds[i] and ends before the next one begins. The last one ends at
 // infinity, which is one offset wide.
 var naiveBounds = [...]uint64{
-	0, 1, 2, 3, 4, 6, 9, 10, 11, 12, 13, 17, 100, 101, 4096, 8192, 1 << 30, 1<<30 + 1, 1 << 62, rangeMax - 1, rangeMax,
+	0, 1, 2, 3, 4, 6, 9, 10, 11, 12, 13, 17, 100, 101, 4096, 8192, 1 << 30, 1<<30 + 1, 1 << 62, RangeMax - 1, RangeMax,
 }
 
 const naiveCells = len(naiveBounds)
 
 func cellEnd(i int) uint64 {
 	if i == naiveCells-1 {
-		return rangeMax
+		return RangeMax
 	}
 	return naiveBounds[i+1] - 1
 }
@@ -34,23 +34,26 @@ type naiveRanges struct {
 	waits    []naiveWait // in order of arrival
 	sessions []rangeSessionState
 	order    uint64
+	token    uint64
 	events   []rangeEvent
 }
 
 type naiveHeld struct {
-	owner rangeOwner
-	file  uint32
-	cells cells
+	owner  RangeOwner
+	file   uint32
+	cells  cells
+	tokens [naiveCells]uint64 // where the cell is held
 }
 
 type naiveWait struct {
-	owner    rangeOwner
+	owner    RangeOwner
 	file     uint32
 	id       ID
 	from, to int
-	kind     rangeKind
+	kind     RangeKind
 	order    uint64
 	ahead    bool
+	recovery bool
 }
 
 // cellsOf says which cells a range of offsets is.
@@ -66,23 +69,48 @@ func cellsOf(start, end uint64) (from, to int) {
 	return from, to
 }
 
-func (n *naiveRanges) cells(o rangeOwner, file uint32) cells {
+// has returns what an owner has in a file.
+func (n *naiveRanges) has(o RangeOwner, file uint32) naiveHeld {
 	for _, h := range n.held {
 		if h.owner == o && h.file == file {
-			return h.cells
+			return h
 		}
 	}
-	return cells{}
+	return naiveHeld{owner: o, file: file}
 }
 
-func (n *naiveRanges) setCells(o rangeOwner, file uint32, c cells) {
-	n.held = slices.DeleteFunc(n.held, func(h naiveHeld) bool { return h.owner == o && h.file == file })
-	if c != (cells{}) {
-		n.held = append(n.held, naiveHeld{o, file, c})
+func (n *naiveRanges) cells(o RangeOwner, file uint32) cells { return n.has(o, file).cells }
+
+func (n *naiveRanges) setCells(o RangeOwner, file uint32, c cells) {
+	h := n.has(o, file)
+	h.cells = c
+	n.set(h)
+}
+
+func (n *naiveRanges) set(h naiveHeld) {
+	n.held = slices.DeleteFunc(n.held, func(x naiveHeld) bool { return x.owner == h.owner && x.file == h.file })
+	if h.cells != (cells{}) {
+		n.held = append(n.held, h)
 	}
 }
 
-func (c cells) runs() (runs []rangeSpan) {
+// grant gives a range with a new token, which all that is one with it carries.
+func (n *naiveRanges) grant(w naiveWait) uint64 {
+	n.token++
+	h := n.has(w.owner, w.file)
+	h.cells = h.cells.with(w.from, w.to, 1+uint8(w.kind))
+	for i := w.from; i < naiveCells && h.cells[i] == h.cells[w.from]; i++ {
+		h.tokens[i] = n.token
+	}
+	for i := w.from; i >= 0 && h.cells[i] == h.cells[w.from]; i-- {
+		h.tokens[i] = n.token
+	}
+	n.set(h)
+	return n.token
+}
+
+// runs returns the ranges that the cells are, and the first cell of each.
+func (c cells) runs() (runs []rangeSpan, first []int) {
 	for i := 0; i < naiveCells; i++ {
 		if c[i] == 0 {
 			continue
@@ -91,24 +119,40 @@ func (c cells) runs() (runs []rangeSpan) {
 		for i+1 < naiveCells && c[i+1] == c[from] {
 			i++
 		}
-		runs = append(runs, rangeSpan{naiveBounds[from], cellEnd(i), rangeKind(c[from] - 1)})
+		runs, first = append(runs, rangeSpan{naiveBounds[from], cellEnd(i), RangeKind(c[from] - 1)}), append(first, from)
 	}
-	return runs
+	return runs, first
+}
+
+// count is how many ranges the cells are.
+func (c cells) count() int {
+	runs, _ := c.runs()
+	return len(runs)
+}
+
+// covers reports whether c has one range that is as much as is wanted.
+func (c cells) covers(from, to int, kind RangeKind) bool {
+	for i := from; i <= to; i++ {
+		if c[i] <= uint8(kind) || c[i] != c[from] {
+			return false
+		}
+	}
+	return true
 }
 
 // meets reports whether c has something between two cells that conflicts with a
 // kind.
-func (c cells) meets(from, to int, kind rangeKind) bool {
+func (c cells) meets(from, to int, kind RangeKind) bool {
 	for i := from; i <= to; i++ {
-		if c[i] == 2 || c[i] == 1 && kind == rangeWrite {
+		if c[i] == 2 || c[i] == 1 && kind == RangeWrite {
 			return true
 		}
 	}
 	return false
 }
 
-func (w naiveWait) meets(from, to int, kind rangeKind) bool {
-	return w.from <= to && from <= w.to && (w.kind == rangeWrite || kind == rangeWrite)
+func (w naiveWait) meets(from, to int, kind RangeKind) bool {
+	return w.from <= to && from <= w.to && (w.kind == RangeWrite || kind == RangeWrite)
 }
 
 // before reports whether w is granted before o if both are possible.
@@ -120,11 +164,11 @@ func (w naiveWait) before(o naiveWait) bool {
 }
 
 // inTheWay reports whether w waits for what o has or asked for.
-func (n *naiveRanges) inTheWay(w naiveWait, o rangeOwner) bool {
+func (n *naiveRanges) inTheWay(w naiveWait, o RangeOwner) bool {
 	if o == w.owner {
 		return false
 	}
-	if n.cells(o, w.file).meets(w.from, w.to, w.kind) {
+	if h := n.has(o, w.file); h.cells.meets(w.from, w.to, w.kind) && !(w.recovery && n.passable(h)) {
 		return true
 	}
 	return slices.ContainsFunc(n.waits, func(u naiveWait) bool {
@@ -135,14 +179,32 @@ func (n *naiveRanges) inTheWay(w naiveWait, o rangeOwner) bool {
 // obstructed reports whether others hold what w wants.
 func (n *naiveRanges) obstructed(w naiveWait) bool {
 	return slices.ContainsFunc(n.held, func(h naiveHeld) bool {
-		return h.owner != w.owner && h.file == w.file && h.cells.meets(w.from, w.to, w.kind)
+		return h.owner != w.owner && h.file == w.file && h.cells.meets(w.from, w.to, w.kind) && !(w.recovery && n.passable(h))
 	})
+}
+
+func (n *naiveRanges) passable(h naiveHeld) bool {
+	return h.owner.Origin != 0 && !n.state(h.owner.Session).Doubted
+}
+
+func (n *naiveRanges) isFrozen(h naiveHeld) bool {
+	return h.owner.Origin != 0 || n.frozen(h.owner.Session)
+}
+
+// state returns what is known of a session.
+func (n *naiveRanges) state(s Session) rangeSessionState {
+	for _, o := range n.sessions {
+		if o.Session == s {
+			return o
+		}
+	}
+	return rangeSessionState{Session: s}
 }
 
 func (n *naiveRanges) count() int {
 	count := len(n.waits)
 	for _, h := range n.held {
-		count += len(h.cells.runs())
+		count += h.cells.count()
 	}
 	return count
 }
@@ -152,16 +214,16 @@ func (n *naiveRanges) overBy(growth int) bool {
 }
 
 func (n *naiveRanges) frozen(s Session) bool {
-	return slices.ContainsFunc(n.sessions, func(o rangeSessionState) bool { return o.Session == s && o.Frozen })
+	return n.state(s).Frozen
 }
 
-func (n *naiveRanges) check(o rangeOwner, start, end uint64, kind rangeKind) reason.Reason {
+func (n *naiveRanges) check(o RangeOwner, start, end uint64, kind RangeKind) reason.Reason {
 	switch {
 	case o.Session == 0:
 		return reason.NoSession
 	case n.frozen(o.Session):
 		return reason.NodeExpired
-	case start > end || end > rangeMax || kind > rangeWrite:
+	case start > end || end > RangeMax || kind > RangeWrite:
 		return reason.Invalid
 	}
 	return reason.None
@@ -186,11 +248,12 @@ func (n *naiveRanges) Lock(req rangeRequest) rangeReply {
 		return rangeRefuse(r)
 	}
 	from, to := cellsOf(req.Start, req.End)
-	w := naiveWait{req.Owner, req.File, req.ID, from, to, req.Kind, n.order + 1, false}
+	w := naiveWait{req.Owner, req.File, req.ID, from, to, req.Kind, n.order + 1, false, req.Recovery}
 	mine := n.cells(req.Owner, req.File)
 	passes, some, all := true, false, true
+	recovers := n.recovers(w)
 	for _, u := range n.waits {
-		if u.file != w.file || u.owner == w.owner || !u.meets(from, to, w.kind) {
+		if u.file != w.file || u.owner == w.owner || !u.meets(from, to, w.kind) || recovers && !u.ahead {
 			continue
 		}
 		mineFirst := mine.meets(u.from, u.to, u.kind)
@@ -199,20 +262,34 @@ func (n *naiveRanges) Lock(req rangeRequest) rangeReply {
 			some, all = true, all && mineFirst
 		}
 	}
-	if n.obstructed(w) || !passes {
+	if !mine.covers(from, to, w.kind) && (n.obstructed(w) || !passes) {
 		if !req.Wait {
 			return rangeRefuse(reason.TryFailed)
 		}
-		w.ahead = some && all
+		w.ahead = some && all || recovers
 		return n.queue(w)
 	}
-	after := mine.with(from, to, 1+uint8(req.Kind))
-	if n.overBy(len(after.runs()) - len(mine.runs())) {
+	if recovers {
+		before := slices.Clone(n.held)
+		n.setCells(req.Owner, req.File, mine.with(from, to, 1+uint8(req.Kind)))
+		circle := n.circle(req.Owner)
+		if n.held = before; circle {
+			return rangeRefuse(reason.Deadlock)
+		}
+	}
+	if n.overBy(mine.with(from, to, 1+uint8(req.Kind)).count() - mine.count()) {
 		return rangeRefuse(reason.Limit)
 	}
-	n.setCells(req.Owner, req.File, after)
+	reply := rangeReply{Outcome: Granted, Token: n.grant(w)}
 	n.settle()
-	return rangeReply{Outcome: Granted}
+	return reply
+}
+
+// recovers reports whether w passes remains.
+func (n *naiveRanges) recovers(w naiveWait) bool {
+	return w.recovery && slices.ContainsFunc(n.held, func(h naiveHeld) bool {
+		return h.file == w.file && h.cells.meets(w.from, w.to, w.kind) && n.passable(h)
+	})
 }
 
 func (c cells) with(from, to int, value uint8) cells {
@@ -237,8 +314,8 @@ func (n *naiveRanges) queue(w naiveWait) rangeReply {
 }
 
 // circle reports whether an owner waits for itself over any others.
-func (n *naiveRanges) circle(from rangeOwner) bool {
-	var all []rangeOwner
+func (n *naiveRanges) circle(from RangeOwner) bool {
+	var all []RangeOwner
 	for _, h := range n.held {
 		all = append(all, h.owner)
 	}
@@ -247,7 +324,7 @@ func (n *naiveRanges) circle(from rangeOwner) bool {
 	}
 	slices.SortFunc(all, compareOwners)
 	all = slices.Compact(all)
-	reached, todo := []rangeOwner{}, []rangeOwner{from}
+	reached, todo := []RangeOwner{}, []RangeOwner{from}
 	for len(todo) > 0 {
 		next := todo[0]
 		todo = todo[1:]
@@ -281,14 +358,15 @@ func (n *naiveRanges) settle() {
 			continue
 		}
 		n.waits = slices.Delete(n.waits, i, i+1)
-		n.setCells(w.owner, w.file, n.cells(w.owner, w.file).with(w.from, w.to, 1+uint8(w.kind)))
-		n.events = append(n.events, rangeEvent{w.owner, w.id, w.file})
+		n.events = append(n.events, rangeEvent{w.owner, w.id, w.file, w.kind, n.grant(w)})
 		i = -1
 	}
+	before := slices.Clone(n.sessions)
 	n.sessions = slices.DeleteFunc(n.sessions, func(s rangeSessionState) bool { return !s.Frozen })
 	note := func(s Session) {
 		if !slices.ContainsFunc(n.sessions, func(o rangeSessionState) bool { return o.Session == s }) {
-			n.sessions = append(n.sessions, rangeSessionState{Session: s})
+			i := slices.IndexFunc(before, func(o rangeSessionState) bool { return o.Session == s })
+			n.sessions = append(n.sessions, rangeSessionState{Session: s, Doubted: i >= 0 && before[i].Doubted})
 		}
 	}
 	for _, h := range n.held {
@@ -300,14 +378,14 @@ func (n *naiveRanges) settle() {
 	slices.SortFunc(n.sessions, func(a, b rangeSessionState) int { return cmp.Compare(a.Session, b.Session) })
 }
 
-func (n *naiveRanges) Unlock(o rangeOwner, file uint32, start, end uint64) rangeReply {
-	if r := n.check(o, start, end, rangeRead); r != reason.None {
+func (n *naiveRanges) Unlock(o RangeOwner, file uint32, start, end uint64) rangeReply {
+	if r := n.check(o, start, end, RangeRead); r != reason.None {
 		return rangeRefuse(r)
 	}
 	from, to := cellsOf(start, end)
 	before := n.cells(o, file)
 	after := before.with(from, to, 0)
-	if n.overBy(len(after.runs()) - len(before.runs())) {
+	if n.overBy(after.count() - before.count()) {
 		return rangeRefuse(reason.Limit)
 	}
 	n.setCells(o, file, after)
@@ -316,12 +394,12 @@ func (n *naiveRanges) Unlock(o rangeOwner, file uint32, start, end uint64) range
 }
 
 func (n *naiveRanges) Flock(req rangeRequest) rangeReply {
-	req.Start, req.End = 0, rangeMax
+	req.Start, req.End = 0, RangeMax
 	if r := n.checkLock(req); r != reason.None {
 		return rangeRefuse(r)
 	}
 	if c := n.cells(req.Owner, req.File); c[0] != 0 && c[0] != 1+uint8(req.Kind) {
-		n.Unlock(req.Owner, req.File, 0, rangeMax)
+		n.Unlock(req.Owner, req.File, 0, RangeMax)
 	}
 	return n.Lock(req)
 }
@@ -340,28 +418,39 @@ func (n *naiveRanges) Cancel(s Session, id ID) rangeReply {
 }
 
 // drop removes the ranges and requests for which a function is true.
-func (n *naiveRanges) drop(held, waits func(rangeOwner, uint32) bool) {
-	n.held = slices.DeleteFunc(n.held, func(h naiveHeld) bool { return held(h.owner, h.file) })
+func (n *naiveRanges) drop(held, waits func(RangeOwner, uint32) bool) {
+	var left []naiveHeld // the functions look at what is held
+	for _, h := range n.held {
+		if !held(h.owner, h.file) {
+			left = append(left, h)
+		}
+	}
 	n.waits = slices.DeleteFunc(n.waits, func(w naiveWait) bool { return waits(w.owner, w.file) })
+	n.held = left
 	n.settle()
 }
 
-func (n *naiveRanges) CloseFile(o rangeOwner, file uint32) rangeReply {
-	if r := n.check(o, 0, 0, rangeRead); r != reason.None {
+func (n *naiveRanges) CloseFile(o RangeOwner, file uint32) rangeReply {
+	if r := n.check(o, 0, 0, RangeRead); r != reason.None {
 		return rangeRefuse(r)
 	}
-	his := func(other rangeOwner, f uint32) bool { return other == o && f == file }
+	his := func(other RangeOwner, f uint32) bool { return other == o && f == file }
 	n.drop(his, his)
 	return rangeReply{Outcome: Unlocked}
 }
 
-func (n *naiveRanges) CloseOwner(o rangeOwner) rangeReply {
-	if r := n.check(o, 0, 0, rangeRead); r != reason.None {
+func (n *naiveRanges) CloseOwner(o RangeOwner, match func(uint32) bool) rangeReply {
+	if r := n.check(o, 0, 0, RangeRead); r != reason.None {
 		return rangeRefuse(r)
 	}
-	his := func(other rangeOwner, _ uint32) bool { return other == o }
+	his := func(other RangeOwner, f uint32) bool { return other == o && match(f) }
 	n.drop(his, his)
 	return rangeReply{Outcome: Unlocked}
+}
+
+func (n *naiveRanges) CloseIn(s Session, match func(uint32) bool) {
+	his := func(o RangeOwner, f uint32) bool { return o.Session == s && match(f) }
+	n.drop(his, his)
 }
 
 func (n *naiveRanges) Freeze(s Session) {
@@ -369,27 +458,44 @@ func (n *naiveRanges) Freeze(s Session) {
 		return
 	}
 	n.sessions = slices.DeleteFunc(n.sessions, func(o rangeSessionState) bool { return o.Session == s })
-	n.sessions = append(n.sessions, rangeSessionState{s, true})
-	n.drop(func(rangeOwner, uint32) bool { return false }, func(o rangeOwner, _ uint32) bool { return o.Session == s })
+	n.sessions = append(n.sessions, rangeSessionState{Session: s, Frozen: true})
+	n.drop(func(RangeOwner, uint32) bool { return false }, func(o RangeOwner, _ uint32) bool { return o.Session == s })
 }
 
 func (n *naiveRanges) Release(s Session) {
 	n.sessions = slices.DeleteFunc(n.sessions, func(o rangeSessionState) bool { return o.Session == s })
-	its := func(o rangeOwner, _ uint32) bool { return o.Session == s }
+	its := func(o RangeOwner, _ uint32) bool { return o.Session == s }
 	n.drop(its, its)
 }
 
 func (n *naiveRanges) Test(
-	o rangeOwner, file uint32, start, end uint64, kind rangeKind, limit int,
-) (found []rangeConflict, more bool, _ reason.Reason) {
-	if r := n.check(o, start, end, kind); r != reason.None {
+	o RangeOwner, file uint32, s rangeSpan, skip, limit int,
+) (found []RangeConflict, more bool, _ reason.Reason) {
+	if r := n.check(o, s.start, s.end, s.kind); r != reason.None {
 		return nil, false, r
 	}
-	s := rangeSpan{start, end, kind}
-	for _, r := range n.file(file).Ranges {
-		if r.Owner != o && s.overlaps(r.Start, r.End) && (r.Kind == rangeWrite || kind == rangeWrite) {
-			found = append(found, rangeConflict{r.Owner, r.Start, r.End, r.Kind, n.frozen(r.Owner.Session)})
+	from, to := cellsOf(s.start, s.end)
+	mine := n.cells(o, file)
+	if mine.covers(from, to, s.kind) {
+		return nil, false, reason.None
+	}
+	state := n.file(file)
+	for _, r := range state.Ranges {
+		if r.Owner != o && s.overlaps(r.Start, r.End) && (r.Kind == RangeWrite || s.kind == RangeWrite) {
+			found = append(found, RangeConflict{r.Owner, r.Start, r.End, r.Kind, r.Frozen, false})
 		}
+	}
+	slices.SortFunc(state.Waits, func(a, b RangeWaitState) int {
+		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.rank(), b.rank()))
+	})
+	for _, w := range state.Waits {
+		from, to := cellsOf(w.Start, w.End)
+		if w.Owner != o && s.overlaps(w.Start, w.End) && (w.Kind == RangeWrite || s.kind == RangeWrite) && !mine.meets(from, to, w.Kind) {
+			found = append(found, RangeConflict{w.Owner, w.Start, w.End, w.Kind, false, true})
+		}
+	}
+	if found = found[min(skip, len(found)):]; len(found) == 0 {
+		return nil, false, reason.None
 	}
 	if limit > 0 && len(found) > limit {
 		return found[:limit], true, reason.None
@@ -404,17 +510,18 @@ func (n *naiveRanges) file(key uint32) rangeFileState {
 		if h.file != key {
 			continue
 		}
-		for _, s := range h.cells.runs() {
-			state.Ranges = append(state.Ranges, rangeState{h.owner, s.start, s.end, s.kind})
+		runs, first := h.cells.runs()
+		for i, s := range runs {
+			state.Ranges = append(state.Ranges, RangeState{h.owner, s.start, s.end, s.kind, h.tokens[first[i]], 0, n.isFrozen(h)})
 		}
 	}
-	slices.SortFunc(state.Ranges, func(a, b rangeState) int {
+	slices.SortFunc(state.Ranges, func(a, b RangeState) int {
 		return cmp.Or(cmp.Compare(a.Start, b.Start), compareOwners(a.Owner, b.Owner))
 	})
 	for _, w := range n.waits {
 		if w.file == key {
-			state.Waits = append(state.Waits, rangeWaitState{
-				w.owner, w.id, naiveBounds[w.from], cellEnd(w.to), w.kind, w.order, w.ahead,
+			state.Waits = append(state.Waits, RangeWaitState{
+				w.owner, w.id, naiveBounds[w.from], cellEnd(w.to), w.kind, w.order, w.ahead, 0, w.recovery,
 			})
 		}
 	}

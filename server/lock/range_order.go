@@ -5,7 +5,7 @@ import "cmp"
 // rangeSpan is a range of one kind.
 type rangeSpan struct {
 	start, end uint64
-	kind       rangeKind
+	kind       RangeKind
 }
 
 func (r *rangeRecord) span() rangeSpan { return rangeSpan{r.start, r.end, r.kind} }
@@ -33,7 +33,7 @@ func (o byStart) before(a, b *rangeRecord) bool {
 
 func (byStart) sum(r, left, right *rangeRecord) {
 	r.reach = [rangeKinds]uint64{}
-	for k := rangeRead; k <= r.kind; k++ {
+	for k := RangeRead; k <= r.kind; k++ {
 		r.reach[k] = r.end + 1
 	}
 	for k := range r.reach {
@@ -46,8 +46,8 @@ func (byStart) sum(r, left, right *rangeRecord) {
 	}
 }
 
-func compareOwners(a, b rangeOwner) int {
-	return cmp.Or(cmp.Compare(a.Session, b.Session), cmp.Compare(a.Number, b.Number))
+func compareOwners(a, b RangeOwner) int {
+	return cmp.Or(cmp.Compare(a.Session, b.Session), cmp.Compare(a.Number, b.Number), cmp.Compare(a.Origin, b.Origin))
 }
 
 // ofHolder sorts the ranges of one owner in one file, which do not overlap.
@@ -68,7 +68,7 @@ func (waitOrder) before(a, b *rangeWait) bool {
 
 func (waitOrder) sum(w, left, right *rangeWait) {
 	w.reach, w.least = [rangeKinds]uint64{}, [rangeKinds]uint64{lastRank, lastRank}
-	for k := rangeRead; k <= w.kind; k++ {
+	for k := RangeRead; k <= w.kind; k++ {
 		w.reach[k], w.least[k] = w.end+1, w.rank
 	}
 	for k := range w.reach {

@@ -4,13 +4,15 @@ package lock
 // conflicts are looked up, and in that of its holder, where its owner finds it.
 type rangeRecord struct {
 	start, end uint64
+	token      uint64 // of the newest grant that had a part in it
+	stamp      int64  // when it became what it is; display only
 	// reach is one more than the furthest end in the subtree of the file's tree,
 	// 0 for none: of all ranges, and of write ranges.
 	reach    [rangeKinds]uint64
 	inFile   avlLinks
 	inHolder avlLinks
 	holder   uint32
-	kind     rangeKind
+	kind     RangeKind
 	gone     bool // about to be removed, during a rebuild
 }
 
@@ -21,12 +23,14 @@ type rangeWait struct {
 	rank       uint64
 	id         ID
 	session    Session
+	stamp      int64              // when it came; display only
 	reach      [rangeKinds]uint64 // as in rangeRecord
 	least      [rangeKinds]uint64 // lowest rank in the subtree, lastRank for none
 	inFile     avlLinks
 	holder     uint32
 	next, prev uint32 // of the same owner
-	kind       rangeKind
+	kind       RangeKind
+	recovery   bool // passes remains
 	due        bool // among the candidates for a grant, during settle
 }
 
@@ -55,7 +59,7 @@ type rangeHolder struct {
 
 // rangeParty is one owner.
 type rangeParty struct {
-	owner              rangeOwner
+	owner              RangeOwner
 	seat               uint32 // its session
 	holders            uint32
 	waitHead, waitTail uint32 // in order of arrival
@@ -67,14 +71,17 @@ type rangeSession struct {
 	session Session
 	parties uint32
 	frozen  bool
+	doubted bool // remains that nobody may pass
 }
 
 func rangeHash(a, b uint64) uint32 { return uint32(mix64(a*0x9e3779b97f4a7c15 + b)) }
 
-func (w *rangeWait) hash() uint32    { return rangeHash(uint64(w.session), uint64(w.id)) }
-func (f *rangeFile) hash() uint32    { return rangeHash(1, uint64(f.key)) }
-func (h *rangeHolder) hash() uint32  { return rangeHash(uint64(h.party), uint64(h.file)) }
-func (p *rangeParty) hash() uint32   { return rangeHash(uint64(p.owner.Session), p.owner.Number) }
+func (w *rangeWait) hash() uint32   { return rangeHash(uint64(w.session), uint64(w.id)) }
+func (f *rangeFile) hash() uint32   { return rangeHash(1, uint64(f.key)) }
+func (h *rangeHolder) hash() uint32 { return rangeHash(uint64(h.party), uint64(h.file)) }
+func (p *rangeParty) hash() uint32 {
+	return rangeHash(uint64(p.owner.Session^p.owner.Origin), p.owner.Number)
+}
 func (s *rangeSession) hash() uint32 { return rangeHash(1, uint64(s.session)) }
 
 // rangeFind returns the slot of the record with hash h for which same is true, 0
@@ -101,7 +108,7 @@ func (t *rangeTable) findFile(key uint32) uint32 {
 	return rangeFind(&t.fileIndex, &t.files, h, func(f *rangeFile) bool { return f.key == key })
 }
 
-func (t *rangeTable) findParty(o rangeOwner) uint32 {
+func (t *rangeTable) findParty(o RangeOwner) uint32 {
 	h := (&rangeParty{owner: o}).hash()
 	return rangeFind(&t.partyIndex, &t.parties, h, func(p *rangeParty) bool { return p.owner == o })
 }
@@ -121,13 +128,13 @@ func (t *rangeTable) holderOf(party, file uint32) uint32 {
 	return rangeFind(&t.holderIndex, &t.holders, h, func(r *rangeHolder) bool { return r.party == party && r.file == file })
 }
 
-func (t *rangeTable) ownerOf(holder uint32) rangeOwner {
+func (t *rangeTable) ownerOf(holder uint32) RangeOwner {
 	return t.parties.get(t.holders.get(holder).party).owner
 }
 
 // makeHolder returns the holder of an owner in a file, making what is missing.
 // It must get a range or a waiting request at once.
-func (t *rangeTable) makeHolder(o rangeOwner, key uint32) uint32 {
+func (t *rangeTable) makeHolder(o RangeOwner, key uint32) uint32 {
 	file, party := t.findFile(key), t.findParty(o)
 	if holder := t.holderOf(party, file); holder != 0 {
 		return holder
@@ -152,7 +159,7 @@ func (t *rangeTable) makeHolder(o rangeOwner, key uint32) uint32 {
 	return holder
 }
 
-func (t *rangeTable) makeParty(o rangeOwner) uint32 {
+func (t *rangeTable) makeParty(o RangeOwner) uint32 {
 	seat := t.makeSession(o.Session)
 	party, p := t.parties.alloc()
 	s := t.sessions.mut(seat)
@@ -224,6 +231,7 @@ func (t *rangeTable) sweepSession(seat uint32) {
 // sweepFile forgets a file without ranges and requests. It may be called twice.
 func (t *rangeTable) sweepFile(file uint32) {
 	if f := t.files.get(file); f.live && f.held+f.waiting == 0 {
+		t.swept = append(t.swept, f.key)
 		remove(&t.fileIndex, &t.files, file)
 		t.files.release(file)
 	}

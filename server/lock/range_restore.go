@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// rangeRestore rebuilds a table: SetOrder, then Session for all sessions, then
+// rangeRestore rebuilds a table: SetCounters, then Session for all sessions, then
 // File for all files in any order, then Finish, which also says whether all of
 // that was possible.
 type rangeRestore struct {
@@ -17,8 +17,10 @@ func newRangeRestore(limit uint64) *rangeRestore {
 	return &rangeRestore{table: &rangeTable{limit: limit}}
 }
 
-// SetOrder sets how many requests ever waited.
-func (r *rangeRestore) SetOrder(n uint64) { r.table.lastOrder = n }
+// SetCounters sets how many requests ever waited, and the newest token.
+func (r *rangeRestore) SetCounters(order, token uint64) {
+	r.table.lastOrder, r.table.lastToken = order, token
+}
 
 // Session adds a session.
 func (r *rangeRestore) Session(s rangeSessionState) {
@@ -27,7 +29,8 @@ func (r *rangeRestore) Session(s rangeSessionState) {
 		return
 	}
 	seat := r.table.makeSession(s.Session)
-	r.table.sessions.mut(seat).frozen = s.Frozen
+	record := r.table.sessions.mut(seat)
+	record.frozen, record.doubted = s.Frozen, s.Doubted
 }
 
 // File adds a file with all that is held and waited for there.
@@ -40,13 +43,15 @@ func (r *rangeRestore) File(state *rangeFileState) {
 	var slots []uint32
 	for i := range state.Ranges {
 		s := &state.Ranges[i]
-		if i > 0 && compareRanges(&state.Ranges[i-1], s) >= 0 || !r.possible(s.Owner, s.Start, s.End, s.Kind) {
+		if i > 0 && compareRanges(&state.Ranges[i-1], s) >= 0 || !r.possible(s.Owner, s.Start, s.End, s.Kind) ||
+			s.Token == 0 || s.Token > t.lastToken {
 			r.broken = true
 			return
 		}
 		holder := t.makeHolder(s.Owner, state.File)
 		slot, record := t.ranges.alloc()
 		record.start, record.end, record.kind, record.holder = s.Start, s.End, s.Kind, holder
+		record.token, record.stamp = s.Token, s.Stamp
 		h := t.holders.mut(holder)
 		h.ranges = t.holderTree().insert(h.ranges, slot)
 		h.held++
@@ -62,23 +67,25 @@ func (r *rangeRestore) File(state *rangeFileState) {
 			r.broken = true
 			return
 		}
-		t.addWait(t.makeHolder(w.Owner, state.File), rangeSpan{w.Start, w.End, w.Kind}, w.rank(), w.ID)
+		t.addWait(t.makeHolder(w.Owner, state.File), rangeWait{
+			start: w.Start, end: w.End, kind: w.Kind, rank: w.rank(), id: w.ID, stamp: w.Stamp, recovery: w.Recovery,
+		})
 	}
 }
 
-func compareRanges(a, b *rangeState) int {
+func compareRanges(a, b *RangeState) int {
 	return cmp.Or(cmp.Compare(a.Start, b.Start), compareOwners(a.Owner, b.Owner))
 }
 
 // possible reports whether there can be such a range, whatever else there is.
-func (r *rangeRestore) possible(o rangeOwner, start, end uint64, kind rangeKind) bool {
-	return r.table.findSession(o.Session) != 0 && start <= end && end <= rangeMax && kind < rangeKinds
+func (r *rangeRestore) possible(o RangeOwner, start, end uint64, kind RangeKind) bool {
+	return r.table.findSession(o.Session) != 0 && start <= end && end <= RangeMax && kind < rangeKinds
 }
 
 // mayWait reports whether there can be such a request.
-func (r *rangeRestore) mayWait(w *rangeWaitState) bool {
+func (r *rangeRestore) mayWait(w *RangeWaitState) bool {
 	return w.ID != 0 && w.Order != 0 && w.Order <= r.table.lastOrder && r.table.lastOrder < rankLate &&
-		!r.table.frozen(w.Owner.Session) && r.table.findWait(w.Owner.Session, w.ID) == 0
+		!r.table.frozen(w.Owner.Session) && w.Owner.Origin == 0 && r.table.findWait(w.Owner.Session, w.ID) == 0
 }
 
 // Finish returns the table, and false if what was given is not a possible state.

@@ -113,27 +113,27 @@ func (w *rangeWords) parse(word string) uint64 {
 
 func (w *rangeWords) number() uint64 { return w.parse(w.next()) }
 
-func (w *rangeWords) owner() rangeOwner {
+func (w *rangeWords) owner() RangeOwner {
 	session, number, _ := strings.Cut(w.next(), "/")
-	return rangeOwner{Session(w.parse(session)), w.parse(number)}
+	return RangeOwner{Session: Session(w.parse(session)), Number: w.parse(number)}
 }
 
 func (w *rangeWords) span() (start, end uint64) {
 	first, last, _ := strings.Cut(w.next(), "-")
 	if last == "" {
-		last = strconv.Itoa(rangeMax)
+		last = strconv.Itoa(RangeMax)
 	}
 	return w.parse(first), w.parse(last)
 }
 
-func (w *rangeWords) kind() rangeKind {
+func (w *rangeWords) kind() RangeKind {
 	switch word := w.next(); word {
 	case "read":
-		return rangeRead
+		return RangeRead
 	case "write":
-		return rangeWrite
+		return RangeWrite
 	default:
-		return rangeKind(w.parse(word))
+		return RangeKind(w.parse(word))
 	}
 }
 
@@ -170,7 +170,7 @@ func tellRange(t *rangeTable, words []string) (string, error) {
 		if len(w.words) > 0 {
 			answer = showRangeReply(t.CloseFile(req.Owner, uint32(w.number())))
 		} else {
-			answer = showRangeReply(t.CloseOwner(req.Owner))
+			answer = showRangeReply(t.CloseOwner(req.Owner, everyFile))
 		}
 	case "freeze":
 		t.Freeze(Session(w.number()))
@@ -209,16 +209,16 @@ func showRangeReply(r rangeReply) string {
 	}
 }
 
-func showSpan(start, end uint64, kind rangeKind) string {
+func showSpan(start, end uint64, kind RangeKind) string {
 	last := ""
-	if end < rangeMax {
+	if end < RangeMax {
 		last = strconv.FormatUint(end, 10)
 	}
 	return fmt.Sprintf("%d-%s %s", start, last, [...]string{"read", "write"}[kind])
 }
 
 func showRangeTest(t *rangeTable, req rangeRequest, limit int) string {
-	found, more, why := t.Test(req.Owner, req.File, req.Start, req.End, req.Kind, limit)
+	found, more, why := t.Test(req.Owner, req.File, rangeSpan{req.Start, req.End, req.Kind}, 0, limit)
 	var b strings.Builder
 	if why != 0 {
 		fmt.Fprintf(&b, "refused %v\n", why)
@@ -226,7 +226,11 @@ func showRangeTest(t *rangeTable, req rangeRequest, limit int) string {
 		b.WriteString("free\n")
 	}
 	for _, c := range found {
-		fmt.Fprintf(&b, "%d/%d has %s", c.Owner.Session, c.Owner.Number, showSpan(c.Start, c.End, c.Kind))
+		verb := "has"
+		if c.Waiting {
+			verb = "wants"
+		}
+		fmt.Fprintf(&b, "%d/%d %s %s", c.Owner.Session, c.Owner.Number, verb, showSpan(c.Start, c.End, c.Kind))
 		if c.Frozen {
 			b.WriteString(", frozen")
 		}

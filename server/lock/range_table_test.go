@@ -14,7 +14,7 @@ import (
 )
 
 // spans writes what an owner has as r10-19 w20-29, a range to infinity as r10-.
-func spans(t *rangeTable, o rangeOwner) string {
+func spans(t *rangeTable, o RangeOwner) string {
 	var words []string
 	state, _ := t.File(0)
 	for _, r := range state.Ranges {
@@ -22,7 +22,7 @@ func spans(t *rangeTable, o rangeOwner) string {
 			continue
 		}
 		last := ""
-		if r.End < rangeMax {
+		if r.End < RangeMax {
 			last = strconv.FormatUint(r.End, 10)
 		}
 		words = append(words, fmt.Sprintf("%c%d-%s", "rw"[r.Kind], r.Start, last))
@@ -58,22 +58,22 @@ func TestRange_arithmetic(t *testing.T) {
 		{"over the end", 15, 25, "r10-25", "r10-14 w15-25", "r10-14"},
 		{"touches after", 20, 25, "r10-25", "r10-19 w20-25", "r10-19"},
 		{"far after", 30, 35, "r10-19 r30-35", "r10-19 w30-35", "r10-19"},
-		{"everything", 0, rangeMax, "r0-", "w0-", ""},
-		{"to infinity", 15, rangeMax, "r10-", "r10-14 w15-", "r10-14"},
-		{"the last offset", rangeMax, rangeMax, "r10-19 r9223372036854775807-", "r10-19 w9223372036854775807-", "r10-19"},
+		{"everything", 0, RangeMax, "r0-", "w0-", ""},
+		{"to infinity", 15, RangeMax, "r10-", "r10-14 w15-", "r10-14"},
+		{"the last offset", RangeMax, RangeMax, "r10-19 r9223372036854775807-", "r10-19 w9223372036854775807-", "r10-19"},
 	} {
-		for _, kind := range []rangeKind{rangeRead, rangeWrite} {
+		for _, kind := range []RangeKind{RangeRead, RangeWrite} {
 			want := []string{c.same, c.other, c.without}
-			if kind == rangeWrite {
+			if kind == RangeWrite {
 				want = []string{swapKinds(c.same), swapKinds(c.other), c.without}
 				want[2] = swapKinds(want[2])
 			}
 			for i, do := range []string{"same", "other", "unlock"} {
-				table, o := &rangeTable{}, rangeOwner{1, 1}
+				table, o := &rangeTable{}, RangeOwner{Session: 1, Number: 1}
 				table.Lock(rangeRequest{Owner: o, Start: 10, End: 19, Kind: kind})
 				switch i {
 				case 0, 1:
-					table.Lock(rangeRequest{Owner: o, Start: c.start, End: c.end, Kind: (kind + rangeKind(i)) % 2})
+					table.Lock(rangeRequest{Owner: o, Start: c.start, End: c.end, Kind: (kind + RangeKind(i)) % 2})
 				default:
 					table.Unlock(o, 0, c.start, c.end)
 				}
@@ -101,12 +101,12 @@ func TestRange_arithmeticExhaustive(t *testing.T) {
 			}
 		}
 	}
-	o := rangeOwner{1, 1}
+	o := RangeOwner{Session: 1, Number: 1}
 	do := func(table *rangeTable, c cells, s step) cells {
 		if s.value == 0 {
 			table.Unlock(o, 0, naiveBounds[s.from], cellEnd(s.to))
 		} else {
-			table.Lock(rangeRequest{Owner: o, Start: naiveBounds[s.from], End: cellEnd(s.to), Kind: rangeKind(s.value - 1)})
+			table.Lock(rangeRequest{Owner: o, Start: naiveBounds[s.from], End: cellEnd(s.to), Kind: RangeKind(s.value - 1)})
 		}
 		return c.with(s.from, s.to, uint8(s.value))
 	}
@@ -114,15 +114,15 @@ func TestRange_arithmeticExhaustive(t *testing.T) {
 	for _, a := range steps {
 		for _, b := range steps {
 			for _, c := range steps {
-				table.Unlock(o, 0, 0, rangeMax)
+				table.Unlock(o, 0, 0, RangeMax)
 				want := do(table, do(table, do(table, cells{}, a), b), c)
 				var got []rangeSpan
 				state, _ := table.File(0)
 				for _, r := range state.Ranges {
 					got = append(got, rangeSpan{r.Start, r.End, r.Kind})
 				}
-				if !slices.Equal(got, want.runs()) {
-					t.Fatalf("%v %v %v: got %+v, want %+v", a, b, c, got, want.runs())
+				if runs, _ := want.runs(); !slices.Equal(got, runs) {
+					t.Fatalf("%v %v %v: got %+v, want %+v", a, b, c, got, runs)
 				}
 			}
 		}
@@ -139,7 +139,7 @@ func TestRange_many(t *testing.T) {
 	most := 0
 	for step := range 60_000 {
 		n := rng.IntN(owners)
-		o := rangeOwner{Session(n%2 + 1), uint64(n)}
+		o := RangeOwner{Session: Session(n%2 + 1), Number: uint64(n)}
 		start := rng.IntN(offsets)
 		end := min(offsets-1, start+rng.IntN(6))
 		if rng.IntN(4000) == 0 {
@@ -156,7 +156,7 @@ func TestRange_many(t *testing.T) {
 		if value == 0 {
 			outcome = table.Unlock(o, 0, uint64(start), uint64(end)).Outcome
 		} else {
-			outcome = table.Lock(rangeRequest{Owner: o, Start: uint64(start), End: uint64(end), Kind: rangeKind(value - 1)}).Outcome
+			outcome = table.Lock(rangeRequest{Owner: o, Start: uint64(start), End: uint64(end), Kind: RangeKind(value - 1)}).Outcome
 		}
 		if can != (outcome != Refused) {
 			t.Fatalf("step %d: %d", step, outcome)
@@ -166,8 +166,8 @@ func TestRange_many(t *testing.T) {
 		}
 		most = max(most, table.Counts().Ranges)
 		if step%3000 == 0 {
-			compareMany(t, table, &want[0], rangeOwner{1, 0})
-			compareMany(t, table, &want[3], rangeOwner{2, 3})
+			compareMany(t, table, &want[0], RangeOwner{Session: 1, Number: 0})
+			compareMany(t, table, &want[3], RangeOwner{Session: 2, Number: 3})
 		}
 	}
 	if most < 2000 {
@@ -175,7 +175,7 @@ func TestRange_many(t *testing.T) {
 	}
 }
 
-func compareMany(t *testing.T, table *rangeTable, want *[12_000]uint8, o rangeOwner) {
+func compareMany(t *testing.T, table *rangeTable, want *[12_000]uint8, o RangeOwner) {
 	t.Helper()
 	if err := deepCheckRanges(table); err != nil {
 		t.Fatal(err)
@@ -223,10 +223,10 @@ func TestRange_snapshotAnywhere(t *testing.T) {
 func chain(owners int) *rangeTable {
 	table := &rangeTable{}
 	for i := range uint64(owners) {
-		table.Lock(rangeRequest{Owner: rangeOwner{1, i}, Start: i, End: i, Kind: rangeWrite})
+		table.Lock(rangeRequest{Owner: RangeOwner{Session: 1, Number: i}, Start: i, End: i, Kind: RangeWrite})
 	}
 	for i := range uint64(owners - 1) {
-		table.Lock(rangeRequest{Owner: rangeOwner{1, i}, Start: i + 1, End: i + 1, Kind: rangeWrite, Wait: true, ID: ID(i + 1)})
+		table.Lock(rangeRequest{Owner: RangeOwner{Session: 1, Number: i}, Start: i + 1, End: i + 1, Kind: RangeWrite, Wait: true, ID: ID(i + 1)})
 	}
 	return table
 }
@@ -235,14 +235,14 @@ func chain(owners int) *rangeTable {
 func TestRange_longCircle(t *testing.T) {
 	const owners = 10_000
 	table := chain(owners)
-	last := rangeRequest{Owner: rangeOwner{1, owners - 1}, Kind: rangeWrite, Wait: true, ID: owners}
+	last := rangeRequest{Owner: RangeOwner{Session: 1, Number: owners - 1}, Kind: RangeWrite, Wait: true, ID: owners}
 	if r := table.Lock(last); r != rangeRefuse(reason.Deadlock) {
 		t.Errorf("%+v", r)
 	}
 	if err := deepCheckRanges(table); err != nil {
 		t.Error(err)
 	}
-	table.Unlock(rangeOwner{1, 0}, 0, 0, 0)
+	table.Unlock(RangeOwner{Session: 1, Number: 0}, 0, 0, 0)
 	if r := table.Lock(last); r.Outcome != Granted {
 		t.Errorf("after the first one's unlock: %+v", r)
 	}
@@ -254,24 +254,24 @@ func TestRange_searchTooLong(t *testing.T) {
 	const readers, writers = 700, 600
 	table := &rangeTable{}
 	for i := range uint64(readers) {
-		table.Lock(rangeRequest{Owner: rangeOwner{1, i}, End: rangeMax})
+		table.Lock(rangeRequest{Owner: RangeOwner{Session: 1, Number: i}, End: RangeMax})
 	}
 	for i := range uint64(writers) {
-		req := rangeRequest{Owner: rangeOwner{2, i}, Start: i, End: i + writers, Kind: rangeWrite, Wait: true, ID: ID(i + 1)}
+		req := rangeRequest{Owner: RangeOwner{Session: 2, Number: i}, Start: i, End: i + writers, Kind: RangeWrite, Wait: true, ID: ID(i + 1)}
 		if r := table.Lock(req); r.Outcome != Queued {
 			t.Fatalf("%+v", r)
 		}
 	}
-	held := rangeRequest{Owner: rangeOwner{3, 1}, File: 1, Kind: rangeWrite}
+	held := rangeRequest{Owner: RangeOwner{Session: 3, Number: 1}, File: 1, Kind: RangeWrite}
 	table.Lock(held)
-	last := rangeRequest{Owner: held.Owner, Start: 2*writers - 1, End: 2*writers - 1, Kind: rangeWrite, Wait: true, ID: 1}
+	last := rangeRequest{Owner: held.Owner, Start: 2*writers - 1, End: 2*writers - 1, Kind: RangeWrite, Wait: true, ID: 1}
 	sum, order := digestOfRanges(table, 0), table.Order()
 	// Nobody waits for what the owner holds: nothing to search for.
 	if r := table.Lock(last); r.Outcome != Queued {
 		t.Errorf("nobody waits for it: %+v", r)
 	}
 	table.Cancel(3, 1)
-	held.Owner, held.Wait, held.ID = rangeOwner{4, 1}, true, 1
+	held.Owner, held.Wait, held.ID = RangeOwner{Session: 4, Number: 1}, true, 1
 	table.Lock(held)
 	begin := time.Now()
 	if r := table.Lock(last); r != rangeRefuse(reason.Limit) {
@@ -290,16 +290,22 @@ func TestRange_searchTooLong(t *testing.T) {
 func TestRange_emptyCostsNothing(t *testing.T) {
 	for _, end := range []func(*rangeTable){
 		func(t *rangeTable) { t.Release(1); t.Release(2) },
-		func(t *rangeTable) { t.CloseOwner(rangeOwner{1, 1}); t.CloseOwner(rangeOwner{2, 1}) },
-		func(t *rangeTable) { t.Cancel(2, 1); t.Unlock(rangeOwner{1, 1}, 5, 0, rangeMax) },
-		func(t *rangeTable) { t.Unlock(rangeOwner{1, 1}, 5, 0, 9); t.CloseFile(rangeOwner{2, 1}, 5) },
+		func(t *rangeTable) {
+			t.CloseOwner(RangeOwner{Session: 1, Number: 1}, everyFile)
+			t.CloseOwner(RangeOwner{Session: 2, Number: 1}, everyFile)
+		},
+		func(t *rangeTable) { t.Cancel(2, 1); t.Unlock(RangeOwner{Session: 1, Number: 1}, 5, 0, RangeMax) },
+		func(t *rangeTable) {
+			t.Unlock(RangeOwner{Session: 1, Number: 1}, 5, 0, 9)
+			t.CloseFile(RangeOwner{Session: 2, Number: 1}, 5)
+		},
 		func(t *rangeTable) { t.Freeze(2); t.Freeze(1); t.Release(1); t.Release(2) },
 	} {
 		table := &rangeTable{}
-		table.Lock(rangeRequest{Owner: rangeOwner{1, 1}, File: 5, End: 9, Kind: rangeWrite})
-		table.Lock(rangeRequest{Owner: rangeOwner{2, 1}, File: 5, End: 9, Wait: true, ID: 1})
+		table.Lock(rangeRequest{Owner: RangeOwner{Session: 1, Number: 1}, File: 5, End: 9, Kind: RangeWrite})
+		table.Lock(rangeRequest{Owner: RangeOwner{Session: 2, Number: 1}, File: 5, End: 9, Wait: true, ID: 1})
 		end(table)
-		if c := table.Counts(); c != (rangeCounts{}) || table.sessions.used+table.holders.used != 0 {
+		if c := table.Counts(); c != (RangeCounts{}) || table.sessions.used+table.holders.used != 0 {
 			t.Errorf("left: %+v", c)
 		}
 		if err := deepCheckRanges(table); err != nil {

@@ -21,13 +21,17 @@ type rangeEngine interface {
 	SetLimit(uint64)
 	Lock(rangeRequest) rangeReply
 	Flock(rangeRequest) rangeReply
-	Unlock(o rangeOwner, file uint32, start, end uint64) rangeReply
+	Unlock(o RangeOwner, file uint32, start, end uint64) rangeReply
 	Cancel(Session, ID) rangeReply
-	CloseFile(rangeOwner, uint32) rangeReply
-	CloseOwner(rangeOwner) rangeReply
+	CloseFile(RangeOwner, uint32) rangeReply
+	CloseOwner(RangeOwner, func(uint32) bool) rangeReply
+	CloseIn(Session, func(uint32) bool)
+	FreezeIn(s, heir Session, doubted bool, match func(uint32) bool) int
+	ReleaseIn(s, from Session, match func(uint32) bool) int
+	Doubt(heir Session, doubted bool)
 	Freeze(Session)
 	Release(Session)
-	Test(o rangeOwner, file uint32, start, end uint64, kind rangeKind, limit int) ([]rangeConflict, bool, reason.Reason)
+	Test(o RangeOwner, file uint32, s rangeSpan, skip, limit int) ([]RangeConflict, bool, reason.Reason)
 	TakeEvents() []rangeEvent
 }
 
@@ -53,6 +57,10 @@ const (
 	rangeOpFlock
 	rangeOpCloseFile
 	rangeOpCloseOwner
+	rangeOpCloseIn
+	rangeOpFreezeIn
+	rangeOpReleaseIn
+	rangeOpDoubt
 	rangeOpFreeze
 	rangeOpRelease
 	rangeOpLimit
@@ -62,11 +70,11 @@ const (
 
 var rangeWeights = [...]int{
 	rangeOpLock: 450, rangeOpUnlock: 280, rangeOpTest: 40, rangeOpCancel: 40, rangeOpFlock: 30, rangeOpCloseFile: 12,
-	rangeOpCloseOwner: 6, rangeOpFreeze: 1, rangeOpRelease: 8, rangeOpLimit: 4, rangeOpClone: 3, rangeOpRestore: 5,
+	rangeOpCloseOwner: 6, rangeOpCloseIn: 2, rangeOpFreezeIn: 2, rangeOpReleaseIn: 12, rangeOpDoubt: 4, rangeOpFreeze: 1, rangeOpRelease: 8, rangeOpLimit: 4, rangeOpClone: 3, rangeOpRestore: 5,
 }
 
 var rangeOpNames = [...]string{
-	"lock", "unlock", "test", "cancel", "flock", "closefile", "closeowner", "freeze", "release", "limit", "clone", "restore",
+	"lock", "unlock", "test", "cancel", "flock", "closefile", "closeowner", "closein", "freezein", "releasein", "doubt", "freeze", "release", "limit", "clone", "restore",
 }
 
 type rangeOp struct {
@@ -95,10 +103,10 @@ func chooseRangeOp(pick func(int) int, w rangeWorld) rangeOp {
 		from, to = 0, naiveCells-1
 	}
 	o.req = rangeRequest{
-		Owner: rangeOwner{Session(pick(w.sessions) + 1), uint64(pick(w.owners))},
+		Owner: RangeOwner{Session: Session(pick(w.sessions) + 1), Number: uint64(pick(w.owners))},
 		File:  uint32(pick(w.files)),
-		Start: naiveBounds[from], End: cellEnd(to), Kind: rangeKind(pick(2)),
-		Wait: pick(3) > 0, ID: ID(pick(40)),
+		Start: naiveBounds[from], End: cellEnd(to), Kind: RangeKind(pick(2)),
+		Wait: pick(3) > 0, ID: ID(pick(40)), Recovery: pick(10) == 0,
 	}
 	o.limit = pick(4)
 	switch o.kind {
@@ -111,7 +119,7 @@ func chooseRangeOp(pick func(int) int, w rangeWorld) rangeOp {
 		case 0:
 			o.req.Start, o.req.End = o.req.End+1, o.req.Start
 		case 1:
-			o.req.End = rangeMax + 1
+			o.req.End = RangeMax + 1
 		case 2:
 			o.req.Kind = rangeKinds
 		case 3:
@@ -124,8 +132,9 @@ func chooseRangeOp(pick func(int) int, w rangeWorld) rangeOp {
 // rangeAnswer is all that an operation says.
 type rangeAnswer struct {
 	Reply     rangeReply
-	Conflicts []rangeConflict
+	Conflicts []RangeConflict
 	More      bool
+	Ranges    int
 	Events    []rangeEvent
 }
 
@@ -134,6 +143,7 @@ func (o rangeOp) apply(e rangeEngine, key uint32) rangeAnswer {
 	var a rangeAnswer
 	req := o.req
 	req.File ^= key
+	match := func(file uint32) bool { return o.limit == 0 || int(file^key)%2 == o.limit%2 }
 	switch o.kind {
 	case rangeOpLock:
 		a.Reply = e.Lock(req)
@@ -142,13 +152,28 @@ func (o rangeOp) apply(e rangeEngine, key uint32) rangeAnswer {
 	case rangeOpUnlock:
 		a.Reply = e.Unlock(req.Owner, req.File, req.Start, req.End)
 	case rangeOpTest:
-		a.Conflicts, a.More, a.Reply.Reason = e.Test(req.Owner, req.File, req.Start, req.End, req.Kind, o.limit)
+		a.Conflicts, a.More, a.Reply.Reason = e.Test(req.Owner, req.File, rangeSpan{req.Start, req.End, req.Kind}, int(req.ID)%3, o.limit)
 	case rangeOpCancel:
 		a.Reply = e.Cancel(req.Owner.Session, req.ID)
 	case rangeOpCloseFile:
 		a.Reply = e.CloseFile(req.Owner, req.File)
 	case rangeOpCloseOwner:
-		a.Reply = e.CloseOwner(req.Owner)
+		a.Reply = e.CloseOwner(req.Owner, match)
+	case rangeOpCloseIn:
+		e.CloseIn(req.Owner.Session, match)
+	case rangeOpFreezeIn:
+		a.Ranges = e.FreezeIn(req.Owner.Session, naiveHeir(req.Owner.Session), o.limit == 3, match)
+	case rangeOpReleaseIn:
+		s, from := req.Owner.Session, Session(0)
+		if o.limit != 1 {
+			s = naiveHeir(s)
+		}
+		if o.limit == 2 {
+			from = req.Owner.Session
+		}
+		a.Ranges = e.ReleaseIn(s, from, match)
+	case rangeOpDoubt:
+		e.Doubt(naiveHeir(req.Owner.Session), o.limit == 0)
 	case rangeOpFreeze:
 		e.Freeze(req.Owner.Session)
 	case rangeOpRelease:
@@ -169,12 +194,15 @@ type rangeImage struct {
 	Files    []rangeFileState
 	Sessions []rangeSessionState
 	Order    uint64
+	Token    uint64
 }
 
 func imageOfRanges(t *rangeTable, key uint32) rangeImage {
-	image := rangeImage{Sessions: t.Sessions(), Order: t.Order()}
+	image := rangeImage{Sessions: t.Sessions(), Order: t.Order(), Token: t.lastToken}
 	t.Walk(func(f *rangeFileState) bool {
-		copied := rangeFileState{f.File ^ key, append([]rangeState(nil), f.Ranges...), append([]rangeWaitState(nil), f.Waits...)}
+		copied := rangeFileState{
+			File: f.File ^ key, Ranges: append([]RangeState(nil), f.Ranges...), Waits: append([]RangeWaitState(nil), f.Waits...),
+		}
 		image.Files = append(image.Files, copied)
 		return true
 	})
@@ -183,7 +211,7 @@ func imageOfRanges(t *rangeTable, key uint32) rangeImage {
 }
 
 func (n *naiveRanges) image(w rangeWorld) rangeImage {
-	image := rangeImage{Sessions: append([]rangeSessionState{}, n.sessions...), Order: n.order}
+	image := rangeImage{Sessions: append([]rangeSessionState{}, n.sessions...), Order: n.order, Token: n.token}
 	for file := range uint32(w.files) {
 		for _, f := range []uint32{file, file + flockFile} {
 			if state := n.file(f); len(state.Ranges)+len(state.Waits) > 0 {
@@ -203,7 +231,7 @@ func digestOfRanges(t *rangeTable, key uint32) uint64 {
 // and with other numbers.
 func restoredRanges(t *rangeTable, key, newKey uint32) (*rangeTable, bool) {
 	r := newRangeRestore(t.limit)
-	r.SetOrder(t.Order())
+	r.SetCounters(t.Order(), t.lastToken)
 	for _, s := range t.Sessions() {
 		r.Session(s)
 	}

@@ -53,8 +53,13 @@ type resourceRecord struct {
 	value      uint32 // slot of the value block, 0 while there is none
 	held       [3]uint32
 	strong     modeSet // PW and EX, which only one lock can hold unless it is crossed
-	nameLen    uint8
-	name       [inlineName]byte // or the slot of a longName, little endian
+	storedName
+}
+
+// storedName is a name in a record.
+type storedName struct {
+	nameLen uint8
+	name    [inlineName]byte // or the slot of a longName, little endian
 }
 
 func (r *resourceRecord) hash() uint32 { return r.sum }

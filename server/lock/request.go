@@ -120,6 +120,8 @@ type Reply struct {
 	Token uint64
 	// Value is the value block, if it was read; the caller owns it.
 	Value []byte
+	// Conflicts answers RangeTest, nil if there are none; the caller owns it.
+	Conflicts *RangeConflicts
 }
 
 func refuse(r reason.Reason) Reply { return Reply{Outcome: Refused, Reason: r} }

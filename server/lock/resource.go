@@ -40,24 +40,40 @@ func (t *Table) addResource(lockspace uint32, name []byte) uint32 {
 // newResource makes a resource that is in no index yet.
 func (t *Table) newResource(sp *space, name []byte) uint32 {
 	slot, r := t.resources.alloc()
-	r.lockspace, r.sum, r.nameLen = sp.number, resourceHash(sp.number, name), uint8(len(name))
-	if len(name) <= inlineName {
-		copy(r.name[:], name)
-	} else {
-		long, n := t.longNames.alloc()
-		copy(n.bytes[:], name)
-		binary.LittleEndian.PutUint32(r.name[:], long)
-	}
+	r.lockspace, r.sum = sp.number, resourceHash(sp.number, name)
+	t.setName(&r.storedName, name)
 	sp.resources++
 	return slot
 }
 
 // name returns the resource's name; the bytes belong to the table.
-func (t *Table) name(r *resourceRecord) []byte {
-	if int(r.nameLen) <= inlineName {
-		return r.name[:r.nameLen]
+func (t *Table) name(r *resourceRecord) []byte { return t.nameOf(&r.storedName) }
+
+// setName keeps a name in an empty record.
+func (t *Table) setName(s *storedName, name []byte) {
+	s.nameLen = uint8(len(name))
+	if len(name) <= inlineName {
+		copy(s.name[:], name)
+		return
 	}
-	return t.longNames.get(binary.LittleEndian.Uint32(r.name[:])).bytes[:r.nameLen]
+	long, n := t.longNames.alloc()
+	copy(n.bytes[:], name)
+	binary.LittleEndian.PutUint32(s.name[:], long)
+}
+
+// nameOf returns a name that was kept; the bytes belong to the table.
+func (t *Table) nameOf(s *storedName) []byte {
+	if int(s.nameLen) <= inlineName {
+		return s.name[:s.nameLen]
+	}
+	return t.longNames.get(binary.LittleEndian.Uint32(s.name[:])).bytes[:s.nameLen]
+}
+
+// dropName gives up what a name needs beside its record, which is to go.
+func (t *Table) dropName(s *storedName) {
+	if int(s.nameLen) > inlineName {
+		t.longNames.release(binary.LittleEndian.Uint32(s.name[:]))
+	}
 }
 
 // sweep forgets a resource that nobody refers to any more.
@@ -69,9 +85,7 @@ func (t *Table) sweep(slot uint32) {
 	if r.value != 0 {
 		t.values.release(r.value)
 	}
-	if int(r.nameLen) > inlineName {
-		t.longNames.release(binary.LittleEndian.Uint32(r.name[:]))
-	}
+	t.dropName(&r.storedName)
 	lockspace := r.lockspace
 	remove(&t.resourceIndex, &t.resources, slot)
 	t.resources.release(slot)

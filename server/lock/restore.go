@@ -7,20 +7,25 @@ import (
 )
 
 // Restore rebuilds a table: SetCounters, then Space for all lockspaces and
-// Owner for all sessions, then Resource for all resources, then Finish, which
-// also says whether all of that was possible.
+// Owner for all sessions, then Resource for all resources and RangeFile for all
+// files, then Finish, which also says whether all of that was possible.
 type Restore struct {
 	table  *Table
 	seat   int // where the owner of the last lock was found
+	ranges *rangeRestore
 	broken bool
 }
 
 // NewRestore begins with an empty table.
-func NewRestore(limits Limits) *Restore { return &Restore{table: New(limits)} }
+func NewRestore(limits Limits) *Restore {
+	t := New(limits)
+	return &Restore{table: t, ranges: &rangeRestore{table: &t.ranges}}
+}
 
 // SetCounters sets the counters.
 func (r *Restore) SetCounters(c Counters) {
 	r.table.lastToken, r.table.lastOrder, r.table.lastSpace = c.Token, c.Order, c.Lockspace
+	r.ranges.SetCounters(c.RangeOrder, c.Token)
 }
 
 // Space adds a lockspace.
@@ -47,13 +52,24 @@ func (r *Restore) Owner(s OwnerState) {
 	r.table.Open(s.Session, s.Node)
 	o := r.table.owner(s.Session)
 	o.frozen, o.doubted = s.Frozen, s.Doubted
+	if s.Frozen && !s.Session.ofNode() {
+		r.ranges.Session(rangeSessionState{Session: s.Session, Frozen: true})
+	}
 	for _, e := range s.Ended {
-		if e.ID == 0 || e.Reason == reason.None || int(e.Reason) >= reason.Count || o.hasEnded(e.ID) {
+		if !r.mayEnd(&e) || o.hasEnded(e.ID) {
 			r.broken = true
 		}
-		o.ended = append(o.ended, endedLock{e.ID, e.Reason, e.Changed})
+		o.ended = append(o.ended, endedLock{e.ID, e.Reason, e.Mode, e.Token, e.Changed})
 	}
 	r.table.ended += len(s.Ended)
+}
+
+// mayEnd reports whether a request can have ended so.
+func (r *Restore) mayEnd(e *EndedState) bool {
+	if e.Reason == reason.None {
+		return e.ID != 0 && (e.Mode == PR || e.Mode == EX) && e.Token != 0 && e.Token <= r.table.lastToken
+	}
+	return e.ID != 0 && int(e.Reason) < reason.Count && e.Mode == NL && e.Token == 0
 }
 
 // Resource adds a resource with its locks.
@@ -166,7 +182,7 @@ func (r *Restore) Finish() (*Table, bool) {
 	sound = build(&t.lockIndex, &t.locks, &keys, func(a, b *lockRecord) bool {
 		return a.session == b.session && a.id == b.id
 	}) && sound
-	return t, r.own(&keys) && sound && t.checkOwners() == nil && t.checkSpaces() == nil
+	return t, r.own(&keys) && sound && t.checkOwners() == nil && r.finishRanges() && t.checkSpaces() == nil
 }
 
 // own gives the locks to their sessions, which list them in the order in which

@@ -6,7 +6,7 @@ import (
 	"lock_gulmd/server/reason"
 )
 
-// space is one lockspace. It exists while it has members or resources.
+// space is one lockspace. It exists while it has members, resources or files.
 type space struct {
 	number   uint32
 	name     string
@@ -17,6 +17,7 @@ type space struct {
 	generation uint64    // grows with every change of the members
 	members    []Session // ascending
 	resources  int
+	files      int // with ranges
 }
 
 // JoinRequest joins a lockspace.
@@ -82,13 +83,16 @@ func (sp *space) values() int {
 }
 
 // Leave ends the membership: Left, or Refused with NoLockspace, or with InUse
-// while the session has locks there, unless force, which releases them.
+// while the session has locks or ranges there, unless force, which releases them.
 func (t *Table) Leave(s Session, number uint32, force bool) Reply {
 	if t.frozen(s) {
 		return refuse(reason.NodeExpired)
 	}
 	if !t.joined(number, s) {
 		return refuse(reason.NoLockspace)
+	}
+	if !force && t.ranges.Has(s, t.filesOf(number)) {
+		return refuse(reason.InUse)
 	}
 	o := t.owner(s)
 	var touched []uint32
@@ -107,6 +111,7 @@ func (t *Table) Leave(s Session, number uint32, force bool) Reply {
 		slot = next
 	}
 	t.settle(touched)
+	t.closeRanges(s, number)
 	t.leave(t.space(number), s)
 	return Reply{Outcome: Left}
 }
@@ -149,10 +154,13 @@ func (t *Table) space(number uint32) *space {
 	return nil
 }
 
-// sweepSpace forgets a lockspace without members and resources.
+// empty reports whether nobody and nothing is in the lockspace.
+func (sp *space) empty() bool { return len(sp.members) == 0 && sp.resources == 0 && sp.files == 0 }
+
+// sweepSpace forgets an empty lockspace.
 func (t *Table) sweepSpace(number uint32) {
 	i, ok := t.findSpace(number)
-	if ok && len(t.spaces[i].members) == 0 && t.spaces[i].resources == 0 {
+	if ok && t.spaces[i].empty() {
 		t.spaces = slices.Delete(t.spaces, i, i+1)
 	}
 }

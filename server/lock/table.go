@@ -27,7 +27,11 @@ type Table struct {
 	lastOrder  uint64
 	converting int
 	waiting    int
-	ended      int // denied requests that their sessions do not know of yet
+	ended      int // requests whose end their sessions do not know of yet
+
+	ranges         rangeTable // files are slots of rangeNames
+	rangeNames     arena[rangeName]
+	rangeNameIndex index
 
 	now    moment
 	events []Event
@@ -67,6 +71,14 @@ func (t *Table) Counts() Counts {
 	return Counts{t.locks.used, t.converting, t.waiting, t.resources.used, len(t.spaces)}
 }
 
+// RangeCounts returns the totals of byte ranges.
+func (t *Table) RangeCounts() RangeCounts { return t.ranges.Counts() }
+
+// claims is how many locks, ranges and requests there are, for Limits.Locks.
+func (t *Table) claims() int {
+	return t.locks.used + t.ended + t.ranges.ranges.used + t.ranges.waits.used
+}
+
 // Clone returns a copy for reading only: walk, count, view. It costs time in
 // proportion to the number of pages, sessions and lockspaces, not locks. Clone
 // and original may be used at the same time by two goroutines.
@@ -77,6 +89,7 @@ func (t *Table) Clone() *Table {
 		locks: t.locks.clone(), resources: t.resources.clone(),
 		contentions: t.contentions.clone(), longNames: t.longNames.clone(), values: t.values.clone(),
 		owners: slices.Clone(t.owners), spaces: slices.Clone(t.spaces),
+		ranges: *t.ranges.Clone(), rangeNames: t.rangeNames.clone(),
 	}
 	for i := range c.owners {
 		c.owners[i].ended = slices.Clone(c.owners[i].ended)

@@ -21,11 +21,7 @@ func (t *Table) Unlock(s Session, req UnlockRequest) Reply {
 	case req.Flags&^unlockFlags != 0:
 		return refuse(reason.Invalid)
 	case slot == 0:
-		if o := t.owner(s); o != nil && o.forget(req.ID) {
-			t.ended--
-			return Reply{Outcome: Unlocked}
-		}
-		return refuse(reason.NotHeld)
+		return t.acknowledge(s, req.ID)
 	case !t.checkValue(t.resources.get(t.locks.get(slot).resource).lockspace, req.Value):
 		return refuse(reason.Invalid)
 	}
@@ -40,6 +36,15 @@ func (t *Table) Unlock(s Session, req UnlockRequest) Reply {
 	return Reply{Outcome: Unlocked}
 }
 
+// acknowledge forgets the end of a request of which its session knows now.
+func (t *Table) acknowledge(s Session, id ID) Reply {
+	if o := t.owner(s); o != nil && o.forget(id) {
+		t.ended--
+		return Reply{Outcome: Unlocked}
+	}
+	return refuse(reason.NotHeld)
+}
+
 // Cancel withdraws what a lock waits for. A waiting request goes and the lock
 // with it: Cancelled in NL. A conversion goes and the lock stays: Cancelled in
 // its old mode. A granted lock is left alone: Granted. Refused with NotHeld.
@@ -49,7 +54,7 @@ func (t *Table) Cancel(s Session, id ID) Reply {
 	}
 	slot := t.findLock(s, id)
 	if slot == 0 {
-		return refuse(reason.NotHeld)
+		return t.cancelRange(s, id)
 	}
 	l := t.locks.get(slot)
 	held, token := l.granted, l.token
@@ -65,15 +70,16 @@ func (t *Table) Cancel(s Session, id ID) Reply {
 // reports false if the lock does not wait.
 func (t *Table) Deny(s Session, id ID, why reason.Reason) bool {
 	slot := t.findLock(s, id)
-	if slot == 0 || t.locks.get(slot).queue == granted || t.frozen(s) {
+	if slot == 0 {
+		return t.denyRange(s, id, why)
+	}
+	if t.locks.get(slot).queue == granted || t.frozen(s) {
 		return false
 	}
 	l := t.locks.mut(slot)
 	event := Event{Session: s, Lock: id, Kind: EventDenied, Mode: l.granted, Reason: why, Token: l.token}
 	if l.queue == waiting {
-		o := t.owner(s)
-		o.ended = append(o.ended, endedLock{id, why, t.now.index})
-		t.ended++
+		t.end(endedLock{id: id, why: why, changed: t.now.index}, s)
 	} else {
 		l.denied = why
 	}
@@ -120,12 +126,29 @@ func (t *Table) discard(o *owner, slot uint32) {
 	t.calm(resource)
 }
 
-// endedLock is a waiting request that was denied and whose session has not said
-// yet that it knows.
+// end notes for a session how one of its requests ended.
+func (t *Table) end(e endedLock, s Session) {
+	o := t.owner(s)
+	o.ended = append(o.ended, e)
+	t.ended++
+}
+
+// endedLock is a waiting request that was denied, or one for a range that was
+// granted, and whose session has not said yet that it knows.
 type endedLock struct {
 	id      ID
-	why     reason.Reason
+	why     reason.Reason // None if it was granted
+	mode    Mode          // of the grant
+	token   uint64        // likewise
 	changed uint64
+}
+
+// event tells a session how a request of its ended.
+func (e *endedLock) event(s Session) Event {
+	if e.why == reason.None {
+		return Event{Session: s, Lock: e.id, Kind: EventGranted, Mode: e.mode, Token: e.token}
+	}
+	return Event{Session: s, Lock: e.id, Kind: EventDenied, Reason: e.why}
 }
 
 func (o *owner) hasEnded(id ID) bool {

@@ -68,15 +68,20 @@ type OwnerState struct {
 	// Doubted is true for the remains of a node that was declared dead and whose
 	// fence is not proved.
 	Doubted bool
-	// Ended are waiting requests that were denied and not acknowledged yet.
+	// Ended are waiting requests that were denied, or granted if they were for
+	// ranges, which has not been acknowledged yet.
 	Ended []EndedState
 }
 
-// EndedState is one denied request.
+// EndedState is one request that waits no more.
 type EndedState struct {
-	ID      ID
+	ID ID
+	// Reason is why it was denied, None if it was granted.
 	Reason  reason.Reason
 	Changed uint64
+	// Mode and Token are the grant's: PR for reading, EX for writing.
+	Mode  Mode
+	Token uint64
 }
 
 // SpaceState is one lockspace.
@@ -95,10 +100,14 @@ type SpaceState struct {
 type Counters struct {
 	Token, Order uint64
 	Lockspace    uint32
+	// RangeOrder counts the requests for ranges that ever waited.
+	RangeOrder uint64
 }
 
 // Counters returns the counters.
-func (t *Table) Counters() Counters { return Counters{t.lastToken, t.lastOrder, t.lastSpace} }
+func (t *Table) Counters() Counters {
+	return Counters{t.lastToken, t.lastOrder, t.lastSpace, t.ranges.lastOrder}
+}
 
 // Spaces returns the lockspaces by number; the caller owns the result.
 func (t *Table) Spaces() []SpaceState {
@@ -118,7 +127,7 @@ func (t *Table) Owners() []OwnerState {
 	for _, o := range t.owners {
 		state := OwnerState{Session: o.session, Node: o.node, Frozen: o.frozen, Doubted: o.doubted}
 		for _, e := range o.ended {
-			state.Ended = append(state.Ended, EndedState{e.id, e.why, e.changed})
+			state.Ended = append(state.Ended, EndedState{e.id, e.why, e.changed, e.mode, e.token})
 		}
 		states = append(states, state)
 	}
@@ -207,7 +216,7 @@ func (t *Table) Changed(s Session, seen uint64, events []Event) []Event {
 	}
 	for _, e := range o.ended {
 		if e.changed > seen {
-			events = append(events, Event{Session: s, Lock: e.id, Kind: EventDenied, Reason: e.why})
+			events = append(events, e.event(s))
 		}
 	}
 	return events

@@ -35,6 +35,7 @@ var layers = []rule{
 
 	{pattern: "server/lock", layer: 1, std: true},
 	{pattern: "server/member", layer: 1, std: true},
+	{pattern: "server/journal", layer: 1, std: true},
 
 	{pattern: "server/state", layer: 2, std: true, tests: []string{"server/codec"}},
 	{pattern: "proto/gulm/v1", layer: 2},

@@ -18,7 +18,7 @@ import (
 // purePackages make up the replicated state. Every server applies the same
 // commands to its own copy, so nothing in them may depend on anything else: no
 // clock, no random number, no goroutine, no order of a map, no rounding.
-var purePackages = []string{"server/reason", "server/lock", "server/member", "server/state"}
+var purePackages = []string{"server/reason", "server/lock", "server/member", "server/journal", "server/state"}
 
 // pureImports is all of the standard library that they may use.
 var pureImports = []string{

@@ -74,6 +74,15 @@ var (
 	ErrExists = errors.New("lockspace exists already")
 	// ErrTimedOut: the request waited for as long as it wanted to.
 	ErrTimedOut = errors.New("request timed out")
+	// ErrNoJournal: every journal of the file system belongs to a live mounter:
+	// unmount on another node, or add journals.
+	ErrNoJournal = errors.New("no journal is left")
+	// ErrNotRecovering: the session has no recovery at hand, or not of this journal.
+	ErrNotRecovering = errors.New("no recovery is at hand")
+	// ErrMounted: the node has the lockspace mounted already.
+	ErrMounted = errors.New("lockspace is mounted on this node already")
+	// ErrNotMounted: the session does not mount the lockspace.
+	ErrNotMounted = errors.New("lockspace is not mounted")
 	// ErrInternal: a fault of the program; the server's log has the details.
 	ErrInternal = errors.New("internal error")
 )

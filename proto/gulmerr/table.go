@@ -65,6 +65,10 @@ var table = []Entry{
 	{ErrInternal, "INTERNAL", codes.Internal, ExitFailed},
 	{ErrExists, "EXISTS", codes.AlreadyExists, ExitRefused},
 	{ErrTimedOut, "TIMED_OUT", codes.Aborted, ExitFailed},
+	{ErrNoJournal, "NO_JOURNAL", codes.ResourceExhausted, ExitRefused},
+	{ErrNotRecovering, "NOT_RECOVERING", codes.FailedPrecondition, ExitRefused},
+	{ErrMounted, "MOUNTED", codes.FailedPrecondition, ExitRefused},
+	{ErrNotMounted, "NOT_MOUNTED", codes.FailedPrecondition, ExitRefused},
 }
 
 // Table returns a copy of all rows in their documented order.

@@ -53,6 +53,14 @@ const (
 	Exists
 	// TimedOut: the request waited for as long as it wanted to.
 	TimedOut
+	// NoJournal: every journal of the file system belongs to a live mounter.
+	NoJournal
+	// NotRecovering: the session has no recovery at hand.
+	NotRecovering
+	// Mounted: the node has the lockspace mounted already.
+	Mounted
+	// NotMounted: the session does not mount the lockspace.
+	NotMounted
 )
 
 // names are the reason strings of package gulmerr.
@@ -62,6 +70,8 @@ var names = [...]string{
 	NodeExpired: "NODE_EXPIRED", NotFenced: "NOT_FENCED", StaleIncarnation: "STALE_INCARNATION", NoSession: "NO_SESSION",
 	UnknownNode: "UNKNOWN_NODE", WrongState: "WRONG_STATE", NotPending: "NOT_PENDING", StaleTerm: "STALE_TERM",
 	Alive: "WRONG_STATE", Exists: "EXISTS", TimedOut: "TIMED_OUT",
+	NoJournal: "NO_JOURNAL", NotRecovering: "NOT_RECOVERING", Mounted: "MOUNTED",
+	NotMounted: "NOT_MOUNTED",
 }
 
 // Count is the number of reasons, None included.

@@ -36,6 +36,7 @@ func TestString_numbers(t *testing.T) {
 		"NODE_EXPIRED", "NOT_FENCED", "STALE_INCARNATION", "NO_SESSION", "UNKNOWN_NODE", "WRONG_STATE", "NOT_PENDING", "STALE_TERM",
 		"WRONG_STATE", // of a node that is alive
 		"EXISTS", "TIMED_OUT",
+		"NO_JOURNAL", "NOT_RECOVERING", "MOUNTED", "NOT_MOUNTED",
 	}
 	if Count != len(want) {
 		t.Fatalf("%d reasons, %d are listed here: append the new ones", Count, len(want))

@@ -1,0 +1,398 @@
+package journal
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"lock_gulmd/server/reason"
+)
+
+// truth is what is so on the machines, whatever the ledger believes: who may be
+// writing into which journal, and whose locks have not been given to others.
+type truth struct {
+	ledger  Ledger
+	index   uint64
+	session uint64
+	nodes   []*machine
+	// owed are the remains that were not released: who left which journal.
+	owed     map[remnant]bool
+	released int
+	recovers int
+}
+
+type remnant struct {
+	life    Life
+	session uint64
+}
+
+// machine is one node.
+type machine struct {
+	name     string
+	life     uint64
+	session  uint64 // 0 while it is not logged in
+	expired  bool
+	mount    bool // it has asked
+	mounted  bool
+	first    bool
+	own      int // journal, NoJID for none
+	replays  []int
+	watching bool
+}
+
+const (
+	modelSpace    = 7
+	modelJournals = 3
+)
+
+func newTruth(n int) *truth {
+	w := &truth{owed: map[remnant]bool{}}
+	for i := range n {
+		w.nodes = append(w.nodes, &machine{name: string(rune('a' + i)), own: NoJID})
+	}
+	return w
+}
+
+func (m *machine) is() Life { return Life{m.name, m.life} }
+
+// writes reports whether the machine may be writing into a journal.
+func (m *machine) writes(jid int) bool {
+	return m.session != 0 && (m.own == jid || m.first || slices.Contains(m.replays, jid))
+}
+
+func (w *truth) begin() {
+	w.index++
+	w.ledger.Begin(w.index, int64(w.index))
+}
+
+// hear passes on what the ledger tells the machines.
+func (w *truth) hear() error {
+	for _, e := range w.ledger.TakeEvents() {
+		m := w.of(e.Session)
+		switch {
+		case m == nil || m.expired:
+			return fmt.Errorf("%+v is for a session that is over", e)
+		case e.Kind == EventMounted && (m.mounted || !m.mount):
+			return fmt.Errorf("%+v is told to somebody who does not wait", e)
+		case e.Kind == EventMounted:
+			m.mounted, m.own, m.first = true, e.JID, e.First
+		default:
+			m.replays = append(m.replays, e.JID)
+			w.recovers++
+		}
+	}
+	return nil
+}
+
+func (w *truth) of(session uint64) *machine {
+	for _, m := range w.nodes {
+		if m.session == session && session != 0 {
+			return m
+		}
+	}
+	return nil
+}
+
+// gone: the machine does not use the file system any more.
+func (m *machine) gone() {
+	m.mount, m.mounted, m.first, m.watching, m.own, m.replays = false, false, false, false, NoJID, nil
+}
+
+// take checks remains that the ledger gives free.
+func (w *truth) take(left []Remains) error {
+	for _, r := range left {
+		for _, m := range w.nodes {
+			if m.name == r.Life.Node && m.expired {
+				return fmt.Errorf("what %v left is released while its node is expired and not fenced", r.Life)
+			}
+		}
+		for _, s := range r.Sessions {
+			if !w.owed[remnant{r.Life, s}] {
+				return fmt.Errorf("what session %d of %v left is released again", s, r.Life)
+			}
+			delete(w.owed, remnant{r.Life, s})
+			w.released++
+		}
+	}
+	return nil
+}
+
+// check holds the truth against what must never be.
+func (w *truth) check() error {
+	if err := w.ledger.Check(); err != nil {
+		return err
+	}
+	for jid := range modelJournals {
+		var writers []string
+		for _, m := range w.nodes {
+			if m.writes(jid) {
+				writers = append(writers, m.name)
+			}
+		}
+		if len(writers) > 1 {
+			return fmt.Errorf("%v write into journal %d", writers, jid)
+		}
+	}
+	var kept int
+	for _, p := range w.ledger.Spaces() {
+		for _, j := range p.Journals {
+			for _, r := range j.Left {
+				kept += len(r.Sessions)
+			}
+		}
+		for _, r := range p.Late {
+			kept += len(r.Sessions)
+		}
+	}
+	if kept != len(w.owed) {
+		return fmt.Errorf("%d remains are owed and %d are kept: %v", len(w.owed), kept, w.owed)
+	}
+	c := w.ledger.Clone()
+	var again Ledger
+	if !again.Restore(c.spaces) || !reflect.DeepEqual(again.Spaces(), w.ledger.Spaces()) {
+		return fmt.Errorf("it comes back from a snapshot otherwise")
+	}
+	return nil
+}
+
+// moves are all that can happen.
+func (w *truth) moves() map[string]func(*machine, *rapid.T) error {
+	return map[string]func(*machine, *rapid.T) error{
+		"log in": func(m *machine, _ *rapid.T) error {
+			if m.session == 0 {
+				w.session++
+				m.life++
+				m.session = w.session
+			}
+			return nil
+		},
+		"mount": func(m *machine, t *rapid.T) error {
+			return w.doMount(m, rapid.IntRange(0, 5).Draw(t, "spectator") == 5)
+		},
+		"all done": func(m *machine, _ *rapid.T) error { return w.doDone(m) },
+		"recovered": func(m *machine, t *rapid.T) error {
+			return w.doRecovered(m, rapid.IntRange(0, 3).Draw(t, "fails") == 0)
+		},
+		"unmount": func(m *machine, _ *rapid.T) error {
+			why := w.ledger.Unmount(modelSpace, m.session)
+			return w.ended(m, why, m.mount && !m.expired, nil)
+		},
+		"withdraw": func(m *machine, _ *rapid.T) error {
+			had := m.own != NoJID
+			if m.expired || m.session == 0 {
+				return nil
+			}
+			why := w.ledger.Abandon(modelSpace, m.session)
+			if !had {
+				return w.ended(m, why, m.mount, nil)
+			}
+			return w.ended(m, why, m.mount, []uint64{m.session})
+		},
+		"expire": func(m *machine, _ *rapid.T) error {
+			if m.session != 0 && !m.expired {
+				m.expired = true
+				w.ledger.Expire(m.is())
+			}
+			return nil
+		},
+		"fence": func(m *machine, _ *rapid.T) error { return w.doFence(m) },
+	}
+}
+
+func (w *truth) doMount(m *machine, spectator bool) error {
+	if m.session == 0 || m.expired {
+		return nil
+	}
+	live := 0
+	for _, o := range w.nodes {
+		if o.mount && !o.expired && !o.watching {
+			live++
+		}
+	}
+	got, why := w.ledger.Mount(MountRequest{
+		Lockspace: modelSpace, Session: m.session, Life: m.is(), Spectator: spectator, Journals: modelJournals,
+	})
+	want := reason.None
+	switch {
+	case m.mount:
+		want = reason.Mounted
+	case !spectator && live >= modelJournals:
+		want = reason.NoJournal
+	}
+	if why != want {
+		return fmt.Errorf("mount: %v, want %v", why, want)
+	}
+	if why == reason.None {
+		m.mount, m.watching = true, spectator
+		m.mounted, m.own, m.first = got.State != Waiting, got.JID, got.State == First
+	}
+	return nil
+}
+
+func (w *truth) doDone(m *machine) error {
+	if m.session == 0 || m.expired {
+		return nil
+	}
+	left, why := w.ledger.Done(modelSpace, m.session)
+	if (why == reason.None) != m.first {
+		return fmt.Errorf("%s is first %v and is answered %v", m.name, m.first, why)
+	}
+	m.first = false
+	return w.take(left)
+}
+
+func (w *truth) doRecovered(m *machine, fails bool) error {
+	if m.session == 0 || m.expired {
+		return nil
+	}
+	for jid := range modelJournals {
+		at := slices.Index(m.replays, jid)
+		failure := ""
+		if fails {
+			failure = "i/o error"
+		}
+		left, why := w.ledger.Recovered(modelSpace, m.session, jid, failure)
+		if (why == reason.None) != (at >= 0) {
+			return fmt.Errorf("%s recovers %v and is answered %v for %d", m.name, m.replays, why, jid)
+		}
+		if at >= 0 {
+			m.replays = slices.Delete(m.replays, at, at+1)
+		}
+		if err := w.take(left); err != nil || len(left) > 0 && fails {
+			return fmt.Errorf("%d released, failed %v: %w", len(left), fails, err)
+		}
+		if err := w.hear(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *truth) ended(m *machine, why reason.Reason, mounts bool, left []uint64) error {
+	if m.expired {
+		return nil
+	}
+	if (why == reason.None) != mounts {
+		return fmt.Errorf("%s mounts %v and is answered %v", m.name, mounts, why)
+	}
+	if mounts {
+		for _, s := range left {
+			w.owed[remnant{m.is(), s}] = true
+		}
+		m.gone()
+	}
+	return nil
+}
+
+func (w *truth) doFence(m *machine) error {
+	if !m.expired {
+		return nil
+	}
+	m.expired = false
+	life, session, had := m.is(), m.session, m.own != NoJID
+	m.gone()
+	m.session = 0
+	for _, r := range w.ledger.Trust(m.name) {
+		if err := w.take(r.Left); err != nil {
+			return err
+		}
+	}
+	if had {
+		w.owed[remnant{life, session}] = true
+	}
+	if got := w.ledger.Settle(modelSpace, life, []uint64{session}); got != had {
+		return fmt.Errorf("%v had a journal: %v, want %v", life, got, had)
+	}
+	return nil
+}
+
+// mend fences whoever is expired and lets everybody recover what is left.
+func (w *truth) mend() error {
+	step := func(do func(*machine) error) error {
+		for _, m := range w.nodes[:modelJournals] {
+			w.begin()
+			if err := do(m); err != nil {
+				return err
+			}
+			if err := w.hear(); err != nil {
+				return err
+			}
+			if err := w.check(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, do := range []func(*machine) error{
+		w.doFence, w.doDone,
+		func(m *machine) error { return w.ended(m, w.ledger.Unmount(modelSpace, m.session), m.mount, nil) },
+		func(m *machine) error {
+			if m.session == 0 {
+				w.session++
+				m.life++
+				m.session = w.session
+			}
+			return w.doMount(m, false)
+		},
+		w.doDone, func(m *machine) error { return w.doRecovered(m, false) },
+	} {
+		for _, m := range w.nodes[modelJournals:] { // they leave room for the others
+			if err := w.doFence(m); err != nil {
+				return err
+			}
+			if err := w.ended(m, w.ledger.Unmount(modelSpace, m.session), m.mount, nil); err != nil {
+				return err
+			}
+		}
+		if err := step(do); err != nil {
+			return err
+		}
+	}
+	if len(w.owed) > 0 {
+		return fmt.Errorf("never released: %v", w.owed)
+	}
+	return nil
+}
+
+// TestModel: whatever happens in which order, no two machines that may be
+// running write into one journal, remains are released once, after their fence
+// and their replay, and once everything is mended nothing is left.
+func TestModel(t *testing.T) {
+	var recovers, released int
+	rapid.Check(t, func(t *rapid.T) {
+		w := newTruth(4)
+		moves := w.moves()
+		names := make([]string, 0, len(moves))
+		for name := range moves {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		names = append(names, "log in", "mount", "mount", "all done", "recovered", "fence")
+		for range rapid.IntRange(100, 400).Draw(t, "steps") {
+			name := rapid.SampledFrom(names).Draw(t, "move")
+			m := rapid.SampledFrom(w.nodes).Draw(t, "node")
+			w.begin()
+			err := moves[name](m, t)
+			if err == nil {
+				err = w.hear()
+			}
+			if err == nil {
+				err = w.check()
+			}
+			if err != nil {
+				t.Fatalf("%s %s: %v\n%+v", m.name, name, err, w.ledger.Spaces())
+			}
+		}
+		if err := w.mend(); err != nil {
+			t.Fatalf("mended: %v\n%+v", err, w.ledger.Spaces())
+		}
+		recovers, released = recovers+w.recovers, released+w.released
+	})
+	t.Logf("%d recoveries, %d remains released", recovers, released)
+	if recovers < 3 || released < 20 {
+		t.Error("hardly anything was ever recovered")
+	}
+}

@@ -1,0 +1,142 @@
+package journal
+
+import "slices"
+
+// Holds reports whether a session has a journal mounted in a lockspace: then
+// what it holds there is released after a replay only.
+func (l *Ledger) Holds(lockspace uint32, session uint64) bool {
+	p := l.space(lockspace)
+	if p == nil {
+		return false
+	}
+	m := p.mount(session)
+	return m != nil && m.JID != NoJID
+}
+
+// HeldBy returns the lockspaces, ascending, in which a life has a journal
+// mounted.
+func (l *Ledger) HeldBy(life Life) []uint32 {
+	var spaces []uint32
+	for i := range l.spaces {
+		if slices.ContainsFunc(l.spaces[i].Mounts, func(m Mount) bool { return m.Life == life && m.JID != NoJID }) {
+			spaces = append(spaces, l.spaces[i].Lockspace)
+		}
+	}
+	return spaces
+}
+
+// MountedBy returns the lockspaces, ascending, for which a life has asked for a
+// mount.
+func (l *Ledger) MountedBy(life Life) []uint32 {
+	var spaces []uint32
+	for i := range l.spaces {
+		if slices.ContainsFunc(l.spaces[i].Mounts, func(m Mount) bool { return m.Life == life }) {
+			spaces = append(spaces, l.spaces[i].Lockspace)
+		}
+	}
+	return spaces
+}
+
+// MountsOf returns the lockspaces, ascending, for which a session has asked for a
+// mount.
+func (l *Ledger) MountsOf(session uint64) []uint32 {
+	var spaces []uint32
+	for i := range l.spaces {
+		if l.spaces[i].mount(session) != nil {
+			spaces = append(spaces, l.spaces[i].Lockspace)
+		}
+	}
+	return spaces
+}
+
+// MayPass reports whether a session's requests may pass remains in a
+// lockspace: it is the first mounter and replays all journals, or it recovers one.
+func (l *Ledger) MayPass(lockspace uint32, session uint64) bool {
+	p := l.space(lockspace)
+	if p == nil {
+		return false
+	}
+	m := p.mount(session)
+	return m != nil && !m.Dead && (m.State == First || p.recoveries(session) > 0)
+}
+
+// Changed appends to events what a session must be told that has seen everything
+// up to log index `seen`.
+func (l *Ledger) Changed(session, seen uint64, events []Event) []Event {
+	for i := range l.spaces {
+		p := &l.spaces[i]
+		m := p.mount(session)
+		if m == nil {
+			continue
+		}
+		if m.State != Waiting && m.Changed > seen {
+			events = append(events, p.told(m))
+		}
+		for jid := range p.Journals {
+			if j := &p.Journals[jid]; j.Recoverer == session && j.Changed > seen {
+				events = append(events, p.handed(jid))
+			}
+		}
+	}
+	return events
+}
+
+// Space returns a lockspace with its journals and mounts, for reading only, and
+// false if it has none.
+func (l *Ledger) Space(lockspace uint32) (Space, bool) {
+	if p := l.space(lockspace); p != nil {
+		return *p, true
+	}
+	return Space{}, false
+}
+
+// Spaces returns all lockspaces with journals by number, for reading only.
+func (l *Ledger) Spaces() []Space { return l.spaces }
+
+// Mount returns the mount of a session, false if it has asked for none.
+func (p *Space) Mount(session uint64) (Mount, bool) {
+	if m := p.mount(session); m != nil {
+		return *m, true
+	}
+	return Mount{}, false
+}
+
+// LeftBy returns the journal for which the remains wait that a session left in a
+// lockspace, NoJID if there is none.
+func (p *Space) LeftBy(session uint64) int {
+	return slices.IndexFunc(p.Journals, func(j Journal) bool {
+		return slices.ContainsFunc(j.Left, func(r Remains) bool { return slices.Contains(r.Sessions, session) })
+	})
+}
+
+// Clone returns a copy that shares nothing with l.
+func (l *Ledger) Clone() Ledger {
+	c := Ledger{spaces: slices.Clone(l.spaces), index: l.index, stamp: l.stamp}
+	for i := range c.spaces {
+		c.spaces[i] = c.spaces[i].clone()
+	}
+	return c
+}
+
+// Copy returns all lockspaces with journals by number; the caller owns the result.
+func (l *Ledger) Copy() []Space {
+	c := l.Clone()
+	return c.spaces
+}
+
+func (p Space) clone() Space {
+	p.Mounts, p.Journals, p.Late = slices.Clone(p.Mounts), slices.Clone(p.Journals), cloneLeft(p.Late)
+	for i := range p.Journals {
+		j := &p.Journals[i]
+		j.Failed, j.Left = slices.Clone(j.Failed), cloneLeft(j.Left)
+	}
+	return p
+}
+
+func cloneLeft(left []Remains) []Remains {
+	left = slices.Clone(left)
+	for i := range left {
+		left[i].Sessions = slices.Clone(left[i].Sessions)
+	}
+	return left
+}

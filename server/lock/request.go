@@ -75,6 +75,8 @@ const (
 	ValNotValid Status = 2
 	// AltMode: the mode is not the one asked for (AltPR, AltCW).
 	AltMode Status = 4
+	// FirstMounter, with Mounted: the mounter replays all journals, others wait.
+	FirstMounter Status = 0x40
 )
 
 // Limits of names, in bytes.
@@ -102,6 +104,15 @@ const (
 	Cancelled
 	Joined
 	Left
+)
+
+// The outcomes of requests about mounts and journals.
+const (
+	// Mounted: Number is the journal; Status has FirstMounter if all journals are
+	// to be replayed.
+	Mounted Outcome = iota + 24
+	// Noted: done.
+	Noted
 )
 
 // Reply answers one request.

@@ -37,7 +37,7 @@ func (r *Restore) Space(s SpaceState) {
 	}
 	sp := space{
 		number: s.Number, name: s.Name, policy: s.Policy, members: slices.Clone(s.Members), valueLen: s.ValueLen,
-		keepValues: s.KeepValues, generation: s.Generation,
+		keepValues: s.KeepValues, generation: s.Generation, pinned: s.Pinned,
 	}
 	r.table.spaces = slices.Insert(r.table.spaces, at, sp)
 }

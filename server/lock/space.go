@@ -14,6 +14,8 @@ type space struct {
 	valueLen uint8 // of value blocks, 0 for DefaultValueLen
 	// keepValues keeps value blocks although nobody has a lock there.
 	keepValues bool
+	// pinned keeps the lockspace although nobody is a member.
+	pinned     bool
 	generation uint64    // grows with every change of the members
 	members    []Session // ascending
 	resources  int
@@ -155,7 +157,9 @@ func (t *Table) space(number uint32) *space {
 }
 
 // empty reports whether nobody and nothing is in the lockspace.
-func (sp *space) empty() bool { return len(sp.members) == 0 && sp.resources == 0 && sp.files == 0 }
+func (sp *space) empty() bool {
+	return len(sp.members) == 0 && sp.resources == 0 && sp.files == 0 && !sp.pinned
+}
 
 // sweepSpace forgets an empty lockspace.
 func (t *Table) sweepSpace(number uint32) {

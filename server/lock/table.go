@@ -16,8 +16,6 @@ type Table struct {
 	contentions arena[contentionRecord]
 	longNames   arena[longName]
 	values      arena[valueRecord]
-	jumps       arena[jumpRecord]
-	jumpClasses arena[jumpClass]
 
 	lockIndex     index
 	resourceIndex index
@@ -90,7 +88,6 @@ func (t *Table) Clone() *Table {
 		converting: t.converting, waiting: t.waiting, ended: t.ended, now: t.now,
 		locks: t.locks.clone(), resources: t.resources.clone(),
 		contentions: t.contentions.clone(), longNames: t.longNames.clone(), values: t.values.clone(),
-		jumps: t.jumps.clone(), jumpClasses: t.jumpClasses.clone(),
 		owners: slices.Clone(t.owners), spaces: slices.Clone(t.spaces),
 		ranges: *t.ranges.Clone(), rangeNames: t.rangeNames.clone(),
 	}

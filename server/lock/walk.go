@@ -94,6 +94,8 @@ type SpaceState struct {
 	KeepValues bool
 	// Generation grows with every change of the members.
 	Generation uint64
+	// Pinned: it stays although nobody is a member; see Pin.
+	Pinned bool
 }
 
 // Counters only grow and are part of the state.
@@ -114,7 +116,7 @@ func (t *Table) Spaces() []SpaceState {
 	states := make([]SpaceState, 0, len(t.spaces))
 	for _, sp := range t.spaces {
 		states = append(states, SpaceState{
-			sp.number, sp.name, sp.policy, slices.Clone(sp.members), sp.valueLen, sp.keepValues, sp.generation,
+			sp.number, sp.name, sp.policy, slices.Clone(sp.members), sp.valueLen, sp.keepValues, sp.generation, sp.pinned,
 		})
 	}
 	return states

@@ -1,0 +1,86 @@
+package lock
+
+import "slices"
+
+// Part ends an owner whose node's fence is proved, as Release does, but for its
+// locks in some lockspaces: these become remains of its node. It does nothing for
+// an owner that is not frozen.
+func (t *Table) Part(s Session, keep []uint32) {
+	o := t.owner(s)
+	if o == nil || !o.frozen || s.remains() {
+		return
+	}
+	heir := RemainsOf(o.node)
+	var touched []uint32
+	for slot := o.head; slot != 0; {
+		l := t.locks.get(slot)
+		next, resource := l.after, l.resource
+		t.lose(l) // of remains: now, since who passes them may write it anew
+		if slices.Contains(keep, t.resources.get(resource).lockspace) {
+			t.bequeath(s, heir, slot)
+		} else {
+			t.discard(t.owner(s), slot)
+		}
+		touched = append(touched, resource)
+		slot = next
+	}
+	t.settle(touched)
+	t.buryRanges(s, t.filesIn(keep))
+	t.releaseRanges(s)
+	if i, ok := t.findOwner(s); ok {
+		t.forget(i)
+	}
+}
+
+// Remains names what one session left to its node.
+type Remains struct {
+	Node uint32
+	From Session
+}
+
+// ReleaseRemains releases remains in one lockspace, all in one step: nobody is
+// granted anything before all of them are gone. Those in doubt stay. It returns
+// how many locks there were.
+func (t *Table) ReleaseRemains(lockspace uint32, remains []Remains) int {
+	var touched []uint32
+	for i, r := range remains {
+		if i > 0 && remains[i-1].Node == r.Node {
+			continue // the owner's list is walked once for a node
+		}
+		touched = t.discardRemains(r.Node, lockspace, remains[i:], touched)
+	}
+	t.settle(touched)
+	n := len(touched)
+	for _, r := range remains {
+		n += t.releaseRangesIn(RemainsOf(r.Node), r.From, t.filesOf(lockspace))
+	}
+	for _, r := range remains {
+		t.closeIfEmpty(RemainsOf(r.Node))
+	}
+	return n
+}
+
+// discardRemains removes what is named of one node, without granting what that
+// allows; it appends where to look.
+func (t *Table) discardRemains(node, lockspace uint32, remains []Remains, touched []uint32) []uint32 {
+	o := t.owner(RemainsOf(node))
+	if o == nil || o.doubted {
+		return touched
+	}
+	for slot := o.head; slot != 0; {
+		l := t.locks.get(slot)
+		next, resource := l.after, l.resource
+		named := slices.ContainsFunc(remains, func(r Remains) bool { return r.Node == node && uint32(r.From) == l.origin })
+		if named && t.resources.get(resource).lockspace == lockspace {
+			t.discard(o, slot)
+			touched = append(touched, resource)
+		}
+		slot = next
+	}
+	return touched
+}
+
+// filesIn matches the files of some lockspaces.
+func (t *Table) filesIn(lockspaces []uint32) func(file uint32) bool {
+	return func(file uint32) bool { return slices.Contains(lockspaces, t.rangeNames.get(file).lockspace) }
+}

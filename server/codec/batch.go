@@ -34,7 +34,7 @@ func encodeBatch(stamp int64, batch *state.Batch) []byte {
 func groupSize(g *state.Group) int {
 	size := 2 * maxTag
 	for i := range g.Requests {
-		size += 72 + len(g.Requests[i].Name) + len(g.Requests[i].Value)
+		size += 86 + len(g.Requests[i].Name) + len(g.Requests[i].Value)
 	}
 	return size
 }
@@ -64,7 +64,9 @@ func appendRequest(b []byte, r *state.Request) []byte {
 	if len(r.Value) > 0 {
 		b = protowire.AppendBytes(protowire.AppendTag(b, 9, protowire.BytesType), r.Value)
 	}
-	return appendUint(b, 10, uint64(r.ValueLen))
+	b = appendUint(b, 10, uint64(r.ValueLen))
+	b = appendUint(b, 23, uint64(r.Journals))
+	return appendUint(b, 24, uint64(r.JID))
 }
 
 // appendSized appends what fill appends, with its length before it.
@@ -170,6 +172,10 @@ func readRequest(data []byte, r *state.Request) error {
 			r.Value = sub
 		case 10:
 			r.ValueLen = uint8(v)
+		case 23:
+			r.Journals, small = uint32(v), v <= 0xffffffff
+		case 24:
+			r.JID, small = uint32(v), v <= 0xffffffff
 		default:
 			return fmt.Errorf("%w: field %d of a request", errDamaged, field)
 		}

@@ -31,6 +31,7 @@ func examples() []state.Command {
 				{Seq: 9, Op: state.OpLock, Lock: 10, Lockspace: 2, Name: []byte("G\x00\xff\x01"), Mode: lock.EX, Flags: lock.NoQueue | lock.NoCallbacks},
 				{Seq: 10, Op: state.OpJoin, Name: []byte("gfs"), Policy: 1, ValueLen: 64},
 				{Seq: 11, Op: state.OpUnlock, Lock: 10, Flags: lock.ValBlk, Value: []byte("v\x00\xff")},
+				{Seq: 12, Op: state.OpMount, Lockspace: 2, Journals: 300, JID: 7},
 			}},
 			{Session: 1 << 40, Confirmed: 1 << 41},
 		}},
@@ -57,6 +58,14 @@ func examples() []state.Command {
 // first. When a command gets a field, its example moves here as it was.
 func earlier() []state.Command {
 	return []state.Command{
+		&state.Batch{Groups: []state.Group{
+			{Session: 5, Confirmed: 8, Requests: []state.Request{
+				{Seq: 9, Op: state.OpLock, Lock: 10, Lockspace: 2, Name: []byte("G\x00\xff\x01"), Mode: lock.EX, Flags: lock.NoQueue | lock.NoCallbacks},
+				{Seq: 10, Op: state.OpJoin, Name: []byte("gfs"), Policy: 1, ValueLen: 64},
+				{Seq: 11, Op: state.OpUnlock, Lock: 10, Flags: lock.ValBlk, Value: []byte("v\x00\xff")},
+			}},
+			{Session: 1 << 40, Confirmed: 1 << 41},
+		}},
 		state.Login{LoginRequest: member.LoginRequest{
 			Node: "nodé1", BootID: "c0ffee", LoginID: member.LoginID{15: 1, 0: 0xff}, Process: "lockd", Expiry: 6000,
 		}},

@@ -222,6 +222,8 @@ func (in *recordReader) image(first *portion) (state.Image, error) {
 			img.Owners = append(img.Owners, ownerFromLog(b.Owner, &in.sound))
 		case *raftlogv1.Record_Lockspace:
 			img.Spaces = append(img.Spaces, spaceFromLog(b.Lockspace, &in.sound))
+		case *raftlogv1.Record_Journaled:
+			img.Journals = append(img.Journals, journaledFromLog(b.Journaled, &in.sound))
 		case *raftlogv1.Record_Footer:
 			return img, in.footer(b.Footer)
 		default:

@@ -39,6 +39,9 @@ func WriteSnapshot(w io.Writer, s *state.State) error {
 	for i := range img.Spaces {
 		out.write(&raftlogv1.Record{Body: &raftlogv1.Record_Lockspace{Lockspace: spaceToLog(&img.Spaces[i])}})
 	}
+	for i := range img.Journals {
+		out.write(&raftlogv1.Record{Body: &raftlogv1.Record_Journaled{Journaled: journaledToLog(&img.Journals[i])}})
+	}
 	for i := range img.Owners {
 		out.write(&raftlogv1.Record{Body: &raftlogv1.Record_Owner{Owner: ownerToLog(&img.Owners[i])}})
 	}

@@ -62,7 +62,8 @@ func (e *Edge) attach(ctx context.Context, a *gulmv1.Attach) (*session.Outbox, *
 		}
 		attached.Applied = s.Applied(found.Number)
 		events := s.Locks().Changed(lock.Session(found.Number), a.GetSeenIndex(), nil)
-		box = e.cfg.Hub.Attach(found.Number, s.Index(), events)
+		journals := s.Journals().Changed(found.Number, a.GetSeenIndex(), nil)
+		box = e.cfg.Hub.Attach(found.Number, s.Index(), events, journals...)
 	})
 	if err != nil {
 		return nil, nil, e.confirmed(ctx, err)
@@ -166,6 +167,7 @@ func nextReply(m *session.Message) (*gulmv1.SessionReply, bool) {
 	if len(m.Replies) > 0 || len(m.Events) > 0 {
 		return reply, true
 	}
+	reply.Journals = journalsToWire(m.Journals)
 	reply.Index, reply.Beat = m.Index, m.Beat
 	return reply, false
 }
@@ -184,7 +186,7 @@ func requestsFromWire(in []*gulmv1.Request) []state.Request {
 		out[i] = state.Request{
 			Seq: r.GetSeq(), Op: small[state.Op](r.GetOp()), Lock: lock.ID(r.GetLock()), Lockspace: r.GetLockspace(), Name: name,
 			Mode: small[lock.Mode](r.GetMode()), Flags: lock.Flags(r.GetFlags()), Policy: small[lock.Policy](r.GetPolicy()),
-			Value: value, ValueLen: uint8(r.GetValueLen()),
+			Value: value, ValueLen: uint8(r.GetValueLen()), Journals: r.GetJournals(), JID: r.GetJid(),
 		}
 	}
 	return out

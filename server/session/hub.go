@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"lock_gulmd/proto/gulmerr"
+	"lock_gulmd/server/journal"
 	"lock_gulmd/server/lock"
 	"lock_gulmd/server/machine"
 	"lock_gulmd/server/reason"
@@ -43,8 +44,10 @@ func NewHub(maxQueued int) *Hub {
 // applied from now on is added. An older outbox of the session is closed with
 // ErrSessionTaken. Call it inside machine.View, so that nothing is missed or
 // told twice.
-func (h *Hub) Attach(session, index uint64, events []lock.Event) *Outbox {
-	o := &Outbox{session: session, max: h.maxQueued, index: index, events: events, wake: make(chan struct{}, 1)}
+func (h *Hub) Attach(session, index uint64, events []lock.Event, journals ...journal.Event) *Outbox {
+	o := &Outbox{
+		session: session, max: h.maxQueued, index: index, events: events, journals: journals, wake: make(chan struct{}, 1),
+	}
 	o.signal()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -128,6 +131,12 @@ func (h *Hub) deliver(a *machine.Applied) {
 			h.touched = append(h.touched, o)
 		}
 	}
+	for i := range r.Journals {
+		if o := h.boxes[r.Journals[i].Session]; o != nil {
+			o.addJournal(r.Journals[i])
+			h.touched = append(h.touched, o)
+		}
+	}
 	// Only now has everything been added that the index promises.
 	for _, o := range h.touched {
 		o.reach(a.Index)
@@ -156,18 +165,20 @@ type Outbox struct {
 	max     int
 	wake    chan struct{}
 
-	mu      sync.Mutex
-	replies []state.Reply
-	events  []lock.Event
-	index   uint64
-	beat    uint64
-	err     error
+	mu       sync.Mutex
+	replies  []state.Reply
+	events   []lock.Event
+	journals []journal.Event
+	index    uint64
+	beat     uint64
+	err      error
 }
 
 // Message is what an outbox held.
 type Message struct {
-	Replies []state.Reply
-	Events  []lock.Event
+	Replies  []state.Reply
+	Events   []lock.Event
+	Journals []journal.Event
 	// Index is the log index up to which everything has been told.
 	Index uint64
 	// Beat is the highest beat acknowledged, 0 for none.
@@ -181,9 +192,9 @@ func (o *Outbox) Wake() <-chan struct{} { return o.wake }
 func (o *Outbox) Take() (Message, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	m := Message{o.replies, o.events, o.index, o.beat}
-	o.replies, o.events, o.beat = nil, nil, 0
-	if len(m.Replies) == 0 && len(m.Events) == 0 && o.err != nil {
+	m := Message{o.replies, o.events, o.journals, o.index, o.beat}
+	o.replies, o.events, o.journals, o.beat = nil, nil, nil, 0
+	if len(m.Replies) == 0 && len(m.Events) == 0 && len(m.Journals) == 0 && o.err != nil {
 		return m, o.err
 	}
 	if o.err != nil {
@@ -254,5 +265,15 @@ func (o *Outbox) add(replies []state.Reply, events []lock.Event) {
 	if len(o.replies)+len(o.events) > o.max {
 		o.replies, o.events = nil, nil
 		o.fail(gulmerr.New(gulmerr.ErrLimit, "session %d does not take its replies: more than %d are waiting", o.session, o.max))
+	}
+}
+
+// addJournal adds news about a mount. They are few: a mount has at most one for
+// each journal.
+func (o *Outbox) addJournal(e journal.Event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err == nil {
+		o.journals = append(o.journals, e)
 	}
 }

@@ -3,6 +3,7 @@ package state
 import (
 	"slices"
 
+	"lock_gulmd/server/journal"
 	"lock_gulmd/server/lock"
 	"lock_gulmd/server/member"
 	"lock_gulmd/server/reason"
@@ -14,8 +15,10 @@ import (
 func (s *State) Apply(index uint64, stamp int64, c Command) Result {
 	s.index = index
 	s.locks.Begin(index, stamp)
+	s.journals.Begin(index, stamp)
 	result := s.apply(index, stamp, c)
 	result.Events = s.locks.TakeEvents()
+	result.Journals = s.journals.TakeEvents()
 	s.digest = s.digest*0x9e3779b97f4a7c15 + result.sum(index)
 	return result
 }
@@ -91,6 +94,7 @@ func (s *State) logout(c Logout, stamp int64) Result {
 	if why := s.members.Logout(c.Session, stamp); why != reason.None {
 		return Result{Reason: why}
 	}
+	s.abandonAll(lock.Session(c.Session))
 	s.locks.Close(lock.Session(c.Session))
 	s.closeNumbers(c.Session)
 	return Result{Node: session.Node, Ended: []uint64{c.Session}}
@@ -117,6 +121,7 @@ func (s *State) expire(c Expire, index uint64, stamp int64) Result {
 	}
 	s.locks.Freeze(s.orphans(c.Node))
 	s.locks.DoubtRemains(s.nodeNumber(c.Node))
+	s.journals.Expire(journal.Life(c.Life))
 	return Result{Node: c.Node, Ended: frozen}
 }
 
@@ -139,12 +144,10 @@ func (s *State) settleFence(term uint64, l member.Life, as member.FenceState, by
 	if why != reason.None {
 		return Result{Reason: why}
 	}
+	s.settleLocks(journal.Life(l), ended)
 	for _, session := range ended {
-		s.locks.Release(lock.Session(session))
 		s.closeNumbers(session)
 	}
-	s.locks.Release(s.orphans(l.Node))
-	s.locks.TrustRemains(s.nodeNumber(l.Node))
 	return Result{Node: l.Node, Ended: ended}
 }
 
@@ -192,6 +195,11 @@ func (r *Result) sum(index uint64) uint64 {
 		step(uint64(e.Session)<<32 ^ uint64(e.Lock))
 		step(e.Token<<16 ^ uint64(e.Kind)<<8 ^ uint64(e.Mode) ^ uint64(e.Status)<<56 ^ uint64(e.Reason)<<48)
 		stepBytes(e.Value)
+	}
+	for i := range r.Journals {
+		e := &r.Journals[i]
+		step(e.Session<<32 ^ uint64(e.Kind)<<24 ^ uint64(e.JID))
+		step(uint64(e.Lockspace)<<32 ^ e.Life.Incarnation)
 	}
 	return h
 }

@@ -123,6 +123,15 @@ const (
 	OpPurge
 )
 
+// The operations on mounts and journals.
+const (
+	OpMount Op = iota + 24
+	OpMounted
+	OpRecovered
+	OpUnmount
+	OpWithdraw
+)
+
 // Request is one request of a session.
 type Request struct {
 	Seq       uint64
@@ -139,6 +148,9 @@ type Request struct {
 	Value []byte
 	// ValueLen is for OpJoin.
 	ValueLen uint8
+	// Journals is how many the file system has, for OpMount; JID is the journal
+	// of OpRecovered, whose Value says why it failed.
+	Journals, JID uint32
 }
 
 // Flags of OpJoin and OpLeave, as in gulm.v1.

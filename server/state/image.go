@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"lock_gulmd/server/journal"
 	"lock_gulmd/server/lock"
 	"lock_gulmd/server/member"
 )
@@ -22,6 +23,8 @@ type Image struct {
 	Nodes       []member.Node
 	Sessions    []SessionImage
 	Spaces      []lock.SpaceState
+	// Journals are the lockspaces with journals.
+	Journals []journal.Space
 	// Owners are the sessions and the nodes' orphans and remains as the lock table
 	// has them.
 	Owners []lock.OwnerState
@@ -43,6 +46,7 @@ func (s *State) Image() Image {
 		Index: s.index, Term: s.term, Master: s.master, Limits: s.limits, Left: s.left, Digest: s.digest,
 		Counters: s.locks.Counters(), LastSession: s.members.LastSession(),
 		Nodes: s.members.Nodes(), Spaces: s.locks.Spaces(), Owners: s.locks.Owners(),
+		Journals: s.journals.Copy(),
 	}
 	for _, session := range s.members.Sessions() {
 		n := s.findNumbers(session.Number)
@@ -93,7 +97,8 @@ func FromImage(img Image, next func(*lock.ResourceState) bool) (*State, bool) {
 	}
 	table, ok := restore.Finish()
 	s.locks = table
-	return s, ok && sound
+	sound = s.journals.Restore(img.Journals) && sound
+	return s, ok && sound && s.checkJournals() == nil
 }
 
 // countsSpaces reports whether the lockspaces are within the counter, and their

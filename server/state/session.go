@@ -124,6 +124,9 @@ func (s *State) applyRequest(n *numbers, req *Request, r *Result) {
 }
 
 func (s *State) request(session lock.Session, req *Request) lock.Reply {
+	if why := s.mayAsk(session, req); why != reason.None {
+		return lock.Reply{Reason: why}
+	}
 	switch req.Op {
 	case OpLock:
 		return s.locks.Lock(session, lock.LockRequest{
@@ -144,6 +147,8 @@ func (s *State) request(session lock.Session, req *Request) lock.Reply {
 		return s.locks.Leave(session, req.Lockspace, req.Flags&LeaveForce != 0)
 	case OpPurge:
 		return s.purge(session, req)
+	case OpMount, OpMounted, OpRecovered, OpUnmount, OpWithdraw:
+		return s.journalRequest(session, req)
 	}
 	return lock.Reply{Reason: reason.Invalid}
 }

@@ -3,6 +3,7 @@ package state
 import (
 	"slices"
 
+	"lock_gulmd/server/journal"
 	"lock_gulmd/server/lock"
 	"lock_gulmd/server/member"
 	"lock_gulmd/server/reason"
@@ -10,15 +11,16 @@ import (
 
 // State is the whole replicated state. Use New. Not safe for concurrent use.
 type State struct {
-	index   uint64 // of the last command
-	term    uint64 // of the present master
-	master  string
-	limits  Limits
-	left    []string // servers that logged out cleanly, sorted
-	members member.Registry
-	locks   *lock.Table
-	numbers []numbers // one for each session, by session
-	digest  uint64    // over everything that was ever answered
+	index    uint64 // of the last command
+	term     uint64 // of the present master
+	master   string
+	limits   Limits
+	left     []string // servers that logged out cleanly, sorted
+	members  member.Registry
+	locks    *lock.Table
+	journals journal.Ledger
+	numbers  []numbers // one for each session, by session
+	digest   uint64    // over everything that was ever answered
 }
 
 // New returns an empty state.
@@ -31,6 +33,7 @@ func (s *State) Clone() *State {
 	c.left = slices.Clone(s.left)
 	c.members = s.members.Clone()
 	c.locks = s.locks.Clone()
+	c.journals = s.journals.Clone()
 	c.numbers = slices.Clone(s.numbers)
 	for i := range c.numbers {
 		c.numbers[i].kept = slices.Clone(c.numbers[i].kept)
@@ -82,7 +85,15 @@ func (s *State) Seen(session uint64) uint64 {
 }
 
 // Check returns what is inconsistent in the state, nil if nothing is.
-func (s *State) Check() error { return s.locks.Check() }
+func (s *State) Check() error {
+	if err := s.locks.Check(); err != nil {
+		return err
+	}
+	if err := s.journals.Check(); err != nil {
+		return err
+	}
+	return s.checkJournals()
+}
 
 // Result is everything that one command brought about.
 type Result struct {
@@ -95,6 +106,8 @@ type Result struct {
 	Replies []Reply
 	// Events are for the sessions whose locks they name, in order.
 	Events []lock.Event
+	// Journals are for the sessions that mount, in order.
+	Journals []journal.Event
 	// Node is the one whose member state changed, "" if none did.
 	Node string
 	// Ended are the sessions that are over.

@@ -36,19 +36,41 @@ const (
 	Op_OP_LEAVE       Op = 6
 	// Release the orphans that session `lock` left to this node, or all with 0.
 	Op_OP_PURGE Op = 7
+	// Mount the file system of `lockspace`, which has `journals` journals: MOUNTED,
+	// or QUEUED, and then a JournalEvent follows. Refused with MOUNTED if this node
+	// has mounted it already, NO_JOURNAL if none is left, POLICY if it had more
+	// journals before.
+	Op_OP_MOUNT Op = 24
+	// The first mounter has replayed all journals: others may mount. Refused with
+	// NOT_RECOVERING.
+	Op_OP_MOUNTED Op = 25
+	// Journal `jid`, which was handed to this session, is replayed; or it is not,
+	// and `value` says why. Refused with NOT_RECOVERING.
+	Op_OP_RECOVERED Op = 26
+	// The file system is unmounted, and its journal clean. Refused with NOT_MOUNTED.
+	Op_OP_UNMOUNT Op = 27
+	// The session gives the lockspace up as if its node had died there only: it has
+	// stopped all I/O there. It leaves the lockspace; its locks stay until somebody
+	// else has replayed its journal. Refused with NOT_MOUNTED.
+	Op_OP_WITHDRAW Op = 28
 )
 
 // Enum value maps for Op.
 var (
 	Op_name = map[int32]string{
-		0: "OP_UNSPECIFIED",
-		1: "OP_LOCK",
-		2: "OP_CONVERT",
-		3: "OP_UNLOCK",
-		4: "OP_CANCEL",
-		5: "OP_JOIN",
-		6: "OP_LEAVE",
-		7: "OP_PURGE",
+		0:  "OP_UNSPECIFIED",
+		1:  "OP_LOCK",
+		2:  "OP_CONVERT",
+		3:  "OP_UNLOCK",
+		4:  "OP_CANCEL",
+		5:  "OP_JOIN",
+		6:  "OP_LEAVE",
+		7:  "OP_PURGE",
+		24: "OP_MOUNT",
+		25: "OP_MOUNTED",
+		26: "OP_RECOVERED",
+		27: "OP_UNMOUNT",
+		28: "OP_WITHDRAW",
 	}
 	Op_value = map[string]int32{
 		"OP_UNSPECIFIED": 0,
@@ -59,6 +81,11 @@ var (
 		"OP_JOIN":        5,
 		"OP_LEAVE":       6,
 		"OP_PURGE":       7,
+		"OP_MOUNT":       24,
+		"OP_MOUNTED":     25,
+		"OP_RECOVERED":   26,
+		"OP_UNMOUNT":     27,
+		"OP_WITHDRAW":    28,
 	}
 )
 
@@ -89,6 +116,54 @@ func (Op) EnumDescriptor() ([]byte, []int) {
 	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{0}
 }
 
+// MountFlag modifies MOUNT.
+type MountFlag int32
+
+const (
+	MountFlag_MOUNT_FLAG_NONE MountFlag = 0
+	// Read-only, without a journal: never first, recovers nothing.
+	MountFlag_MOUNT_FLAG_SPECTATOR MountFlag = 1
+)
+
+// Enum value maps for MountFlag.
+var (
+	MountFlag_name = map[int32]string{
+		0: "MOUNT_FLAG_NONE",
+		1: "MOUNT_FLAG_SPECTATOR",
+	}
+	MountFlag_value = map[string]int32{
+		"MOUNT_FLAG_NONE":      0,
+		"MOUNT_FLAG_SPECTATOR": 1,
+	}
+)
+
+func (x MountFlag) Enum() *MountFlag {
+	p := new(MountFlag)
+	*p = x
+	return p
+}
+
+func (x MountFlag) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MountFlag) Descriptor() protoreflect.EnumDescriptor {
+	return file_gulm_v1_lock_proto_enumTypes[1].Descriptor()
+}
+
+func (MountFlag) Type() protoreflect.EnumType {
+	return &file_gulm_v1_lock_proto_enumTypes[1]
+}
+
+func (x MountFlag) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MountFlag.Descriptor instead.
+func (MountFlag) EnumDescriptor() ([]byte, []int) {
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{1}
+}
+
 type Outcome int32
 
 const (
@@ -105,18 +180,25 @@ const (
 	// `number` is the lockspace's.
 	Outcome_OUTCOME_JOINED Outcome = 5
 	Outcome_OUTCOME_LEFT   Outcome = 6
+	// `number` is the jid, of a spectator 0; `status` has FIRSTMOUNTER if the
+	// session is to replay all journals.
+	Outcome_OUTCOME_MOUNTED Outcome = 24
+	// Done.
+	Outcome_OUTCOME_NOTED Outcome = 25
 )
 
 // Enum value maps for Outcome.
 var (
 	Outcome_name = map[int32]string{
-		0: "OUTCOME_REFUSED",
-		1: "OUTCOME_GRANTED",
-		2: "OUTCOME_QUEUED",
-		3: "OUTCOME_UNLOCKED",
-		4: "OUTCOME_CANCELLED",
-		5: "OUTCOME_JOINED",
-		6: "OUTCOME_LEFT",
+		0:  "OUTCOME_REFUSED",
+		1:  "OUTCOME_GRANTED",
+		2:  "OUTCOME_QUEUED",
+		3:  "OUTCOME_UNLOCKED",
+		4:  "OUTCOME_CANCELLED",
+		5:  "OUTCOME_JOINED",
+		6:  "OUTCOME_LEFT",
+		24: "OUTCOME_MOUNTED",
+		25: "OUTCOME_NOTED",
 	}
 	Outcome_value = map[string]int32{
 		"OUTCOME_REFUSED":   0,
@@ -126,6 +208,8 @@ var (
 		"OUTCOME_CANCELLED": 4,
 		"OUTCOME_JOINED":    5,
 		"OUTCOME_LEFT":      6,
+		"OUTCOME_MOUNTED":   24,
+		"OUTCOME_NOTED":     25,
 	}
 )
 
@@ -140,11 +224,11 @@ func (x Outcome) String() string {
 }
 
 func (Outcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_gulm_v1_lock_proto_enumTypes[1].Descriptor()
+	return file_gulm_v1_lock_proto_enumTypes[2].Descriptor()
 }
 
 func (Outcome) Type() protoreflect.EnumType {
-	return &file_gulm_v1_lock_proto_enumTypes[1]
+	return &file_gulm_v1_lock_proto_enumTypes[2]
 }
 
 func (x Outcome) Number() protoreflect.EnumNumber {
@@ -153,7 +237,7 @@ func (x Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outcome.Descriptor instead.
 func (Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{1}
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{2}
 }
 
 type EventKind int32
@@ -198,11 +282,11 @@ func (x EventKind) String() string {
 }
 
 func (EventKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_gulm_v1_lock_proto_enumTypes[2].Descriptor()
+	return file_gulm_v1_lock_proto_enumTypes[3].Descriptor()
 }
 
 func (EventKind) Type() protoreflect.EnumType {
-	return &file_gulm_v1_lock_proto_enumTypes[2]
+	return &file_gulm_v1_lock_proto_enumTypes[3]
 }
 
 func (x EventKind) Number() protoreflect.EnumNumber {
@@ -211,7 +295,58 @@ func (x EventKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use EventKind.Descriptor instead.
 func (EventKind) EnumDescriptor() ([]byte, []int) {
-	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{2}
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{3}
+}
+
+type JournalEventKind int32
+
+const (
+	JournalEventKind_JOURNAL_EVENT_KIND_UNSPECIFIED JournalEventKind = 0
+	// The mount that waited has its journal.
+	JournalEventKind_JOURNAL_EVENT_KIND_MOUNTED JournalEventKind = 1
+	// Replay the journal, which `node` left; then RECOVERED.
+	JournalEventKind_JOURNAL_EVENT_KIND_RECOVER JournalEventKind = 2
+)
+
+// Enum value maps for JournalEventKind.
+var (
+	JournalEventKind_name = map[int32]string{
+		0: "JOURNAL_EVENT_KIND_UNSPECIFIED",
+		1: "JOURNAL_EVENT_KIND_MOUNTED",
+		2: "JOURNAL_EVENT_KIND_RECOVER",
+	}
+	JournalEventKind_value = map[string]int32{
+		"JOURNAL_EVENT_KIND_UNSPECIFIED": 0,
+		"JOURNAL_EVENT_KIND_MOUNTED":     1,
+		"JOURNAL_EVENT_KIND_RECOVER":     2,
+	}
+)
+
+func (x JournalEventKind) Enum() *JournalEventKind {
+	p := new(JournalEventKind)
+	*p = x
+	return p
+}
+
+func (x JournalEventKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (JournalEventKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_gulm_v1_lock_proto_enumTypes[4].Descriptor()
+}
+
+func (JournalEventKind) Type() protoreflect.EnumType {
+	return &file_gulm_v1_lock_proto_enumTypes[4]
+}
+
+func (x JournalEventKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use JournalEventKind.Descriptor instead.
+func (JournalEventKind) EnumDescriptor() ([]byte, []int) {
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{4}
 }
 
 type SessionRequest struct {
@@ -379,7 +514,12 @@ type Request struct {
 	// be written; shorter values are padded with zeros.
 	Value []byte `protobuf:"bytes,9,opt,name=value,proto3" json:"value,omitempty"`
 	// JOIN only: length of value blocks, 1 to 255; 0 for the lockspace's, or 32.
-	ValueLen      uint32 `protobuf:"varint,10,opt,name=value_len,json=valueLen,proto3" json:"value_len,omitempty"`
+	ValueLen uint32 `protobuf:"varint,10,opt,name=value_len,json=valueLen,proto3" json:"value_len,omitempty"`
+	// MOUNT only: how many journals the file system has, 1 to 1024; 0 for a
+	// spectator that does not know. Its flags are those of MountFlag.
+	Journals uint32 `protobuf:"varint,23,opt,name=journals,proto3" json:"journals,omitempty"`
+	// RECOVERED only.
+	Jid           uint32 `protobuf:"varint,24,opt,name=jid,proto3" json:"jid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -480,6 +620,20 @@ func (x *Request) GetValue() []byte {
 func (x *Request) GetValueLen() uint32 {
 	if x != nil {
 		return x.ValueLen
+	}
+	return 0
+}
+
+func (x *Request) GetJournals() uint32 {
+	if x != nil {
+		return x.Journals
+	}
+	return 0
+}
+
+func (x *Request) GetJid() uint32 {
+	if x != nil {
+		return x.Jid
 	}
 	return 0
 }
@@ -691,7 +845,9 @@ type SessionReply struct {
 	// The highest beat acknowledged, or 0.
 	Beat uint64 `protobuf:"varint,4,opt,name=beat,proto3" json:"beat,omitempty"`
 	// First message of a stream only.
-	Attached      *Attached `protobuf:"bytes,5,opt,name=attached,proto3" json:"attached,omitempty"`
+	Attached *Attached `protobuf:"bytes,5,opt,name=attached,proto3" json:"attached,omitempty"`
+	// News about mounts, after the replies.
+	Journals      []*JournalEvent `protobuf:"bytes,40,rep,name=journals,proto3" json:"journals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -761,6 +917,101 @@ func (x *SessionReply) GetAttached() *Attached {
 	return nil
 }
 
+func (x *SessionReply) GetJournals() []*JournalEvent {
+	if x != nil {
+		return x.Journals
+	}
+	return nil
+}
+
+// JournalEvent is news about a mount; repeated after a resume.
+type JournalEvent struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Kind      JournalEventKind       `protobuf:"varint,1,opt,name=kind,proto3,enum=gulm.v1.JournalEventKind" json:"kind,omitempty"`
+	Lockspace uint32                 `protobuf:"varint,2,opt,name=lockspace,proto3" json:"lockspace,omitempty"`
+	// 0 for a spectator.
+	Jid uint32 `protobuf:"varint,3,opt,name=jid,proto3" json:"jid,omitempty"`
+	// MOUNTED only: replay all journals; then MOUNTED of Op.
+	First bool `protobuf:"varint,4,opt,name=first,proto3" json:"first,omitempty"`
+	// RECOVER only: who left the journal last.
+	Node          string `protobuf:"bytes,5,opt,name=node,proto3" json:"node,omitempty"`
+	Incarnation   uint64 `protobuf:"varint,6,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JournalEvent) Reset() {
+	*x = JournalEvent{}
+	mi := &file_gulm_v1_lock_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JournalEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JournalEvent) ProtoMessage() {}
+
+func (x *JournalEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_lock_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JournalEvent.ProtoReflect.Descriptor instead.
+func (*JournalEvent) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *JournalEvent) GetKind() JournalEventKind {
+	if x != nil {
+		return x.Kind
+	}
+	return JournalEventKind_JOURNAL_EVENT_KIND_UNSPECIFIED
+}
+
+func (x *JournalEvent) GetLockspace() uint32 {
+	if x != nil {
+		return x.Lockspace
+	}
+	return 0
+}
+
+func (x *JournalEvent) GetJid() uint32 {
+	if x != nil {
+		return x.Jid
+	}
+	return 0
+}
+
+func (x *JournalEvent) GetFirst() bool {
+	if x != nil {
+		return x.First
+	}
+	return false
+}
+
+func (x *JournalEvent) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *JournalEvent) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
 // Attached opens the stream; events of locks that changed since
 // Attach.seen_index come with it.
 type Attached struct {
@@ -776,7 +1027,7 @@ type Attached struct {
 
 func (x *Attached) Reset() {
 	*x = Attached{}
-	mi := &file_gulm_v1_lock_proto_msgTypes[6]
+	mi := &file_gulm_v1_lock_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +1039,7 @@ func (x *Attached) String() string {
 func (*Attached) ProtoMessage() {}
 
 func (x *Attached) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_lock_proto_msgTypes[6]
+	mi := &file_gulm_v1_lock_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +1052,7 @@ func (x *Attached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attached.ProtoReflect.Descriptor instead.
 func (*Attached) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{6}
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Attached) GetApplied() uint64 {
@@ -833,7 +1084,7 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\blogin_id\x18\x02 \x01(\fR\aloginId\x12\x1d\n" +
 	"\n" +
 	"seen_index\x18\x03 \x01(\x04R\tseenIndex\x12\x1c\n" +
-	"\tconfirmed\x18\x04 \x01(\x04R\tconfirmed\"\x93\x02\n" +
+	"\tconfirmed\x18\x04 \x01(\x04R\tconfirmed\"\xc1\x02\n" +
 	"\aRequest\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1b\n" +
 	"\x02op\x18\x02 \x01(\x0e2\v.gulm.v1.OpR\x02op\x12\x12\n" +
@@ -845,7 +1096,9 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\x0e2\x0f.gulm.v1.PolicyR\x06policy\x12\x14\n" +
 	"\x05value\x18\t \x01(\fR\x05value\x12\x1b\n" +
 	"\tvalue_len\x18\n" +
-	" \x01(\rR\bvalueLen\"\xdc\x01\n" +
+	" \x01(\rR\bvalueLen\x12\x1a\n" +
+	"\bjournals\x18\x17 \x01(\rR\bjournals\x12\x10\n" +
+	"\x03jid\x18\x18 \x01(\rR\x03jid\"\xdc\x01\n" +
 	"\x05Reply\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12*\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x10.gulm.v1.OutcomeR\aoutcome\x12!\n" +
@@ -862,16 +1115,24 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\x05token\x18\x04 \x01(\x04R\x05token\x12\x16\n" +
 	"\x06status\x18\x05 \x01(\rR\x06status\x12\x14\n" +
 	"\x05value\x18\x06 \x01(\fR\x05value\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reason\"\xb9\x01\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\"\xec\x01\n" +
 	"\fSessionReply\x12(\n" +
 	"\areplies\x18\x01 \x03(\v2\x0e.gulm.v1.ReplyR\areplies\x12&\n" +
 	"\x06events\x18\x02 \x03(\v2\x0e.gulm.v1.EventR\x06events\x12\x14\n" +
 	"\x05index\x18\x03 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04beat\x18\x04 \x01(\x04R\x04beat\x12-\n" +
-	"\battached\x18\x05 \x01(\v2\x11.gulm.v1.AttachedR\battached\"8\n" +
+	"\battached\x18\x05 \x01(\v2\x11.gulm.v1.AttachedR\battached\x121\n" +
+	"\bjournals\x18( \x03(\v2\x15.gulm.v1.JournalEventR\bjournals\"\xb9\x01\n" +
+	"\fJournalEvent\x12-\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x19.gulm.v1.JournalEventKindR\x04kind\x12\x1c\n" +
+	"\tlockspace\x18\x02 \x01(\rR\tlockspace\x12\x10\n" +
+	"\x03jid\x18\x03 \x01(\rR\x03jid\x12\x14\n" +
+	"\x05first\x18\x04 \x01(\bR\x05first\x12\x12\n" +
+	"\x04node\x18\x05 \x01(\tR\x04node\x12 \n" +
+	"\vincarnation\x18\x06 \x01(\x04R\vincarnation\"8\n" +
 	"\bAttached\x12\x18\n" +
 	"\aapplied\x18\x01 \x01(\x04R\aapplied\x12\x12\n" +
-	"\x04term\x18\x02 \x01(\x04R\x04term*|\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term*\xcd\x01\n" +
 	"\x02Op\x12\x12\n" +
 	"\x0eOP_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aOP_LOCK\x10\x01\x12\x0e\n" +
@@ -881,7 +1142,17 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\tOP_CANCEL\x10\x04\x12\v\n" +
 	"\aOP_JOIN\x10\x05\x12\f\n" +
 	"\bOP_LEAVE\x10\x06\x12\f\n" +
-	"\bOP_PURGE\x10\a*\x9a\x01\n" +
+	"\bOP_PURGE\x10\a\x12\f\n" +
+	"\bOP_MOUNT\x10\x18\x12\x0e\n" +
+	"\n" +
+	"OP_MOUNTED\x10\x19\x12\x10\n" +
+	"\fOP_RECOVERED\x10\x1a\x12\x0e\n" +
+	"\n" +
+	"OP_UNMOUNT\x10\x1b\x12\x0f\n" +
+	"\vOP_WITHDRAW\x10\x1c*:\n" +
+	"\tMountFlag\x12\x13\n" +
+	"\x0fMOUNT_FLAG_NONE\x10\x00\x12\x18\n" +
+	"\x14MOUNT_FLAG_SPECTATOR\x10\x01*\xc2\x01\n" +
 	"\aOutcome\x12\x13\n" +
 	"\x0fOUTCOME_REFUSED\x10\x00\x12\x13\n" +
 	"\x0fOUTCOME_GRANTED\x10\x01\x12\x12\n" +
@@ -889,12 +1160,18 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\x10OUTCOME_UNLOCKED\x10\x03\x12\x15\n" +
 	"\x11OUTCOME_CANCELLED\x10\x04\x12\x12\n" +
 	"\x0eOUTCOME_JOINED\x10\x05\x12\x10\n" +
-	"\fOUTCOME_LEFT\x10\x06*o\n" +
+	"\fOUTCOME_LEFT\x10\x06\x12\x13\n" +
+	"\x0fOUTCOME_MOUNTED\x10\x18\x12\x11\n" +
+	"\rOUTCOME_NOTED\x10\x19*o\n" +
 	"\tEventKind\x12\x1a\n" +
 	"\x16EVENT_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12EVENT_KIND_GRANTED\x10\x01\x12\x17\n" +
 	"\x13EVENT_KIND_BLOCKING\x10\x02\x12\x15\n" +
-	"\x11EVENT_KIND_DENIED\x10\x032L\n" +
+	"\x11EVENT_KIND_DENIED\x10\x03*v\n" +
+	"\x10JournalEventKind\x12\"\n" +
+	"\x1eJOURNAL_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1e\n" +
+	"\x1aJOURNAL_EVENT_KIND_MOUNTED\x10\x01\x12\x1e\n" +
+	"\x1aJOURNAL_EVENT_KIND_RECOVER\x10\x022L\n" +
 	"\vLockService\x12=\n" +
 	"\aSession\x12\x17.gulm.v1.SessionRequest\x1a\x15.gulm.v1.SessionReply(\x010\x01B!Z\x1flock_gulmd/proto/gulm/v1;gulmv1b\x06proto3"
 
@@ -910,42 +1187,47 @@ func file_gulm_v1_lock_proto_rawDescGZIP() []byte {
 	return file_gulm_v1_lock_proto_rawDescData
 }
 
-var file_gulm_v1_lock_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_gulm_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_gulm_v1_lock_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_gulm_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_gulm_v1_lock_proto_goTypes = []any{
 	(Op)(0),                // 0: gulm.v1.Op
-	(Outcome)(0),           // 1: gulm.v1.Outcome
-	(EventKind)(0),         // 2: gulm.v1.EventKind
-	(*SessionRequest)(nil), // 3: gulm.v1.SessionRequest
-	(*Attach)(nil),         // 4: gulm.v1.Attach
-	(*Request)(nil),        // 5: gulm.v1.Request
-	(*Reply)(nil),          // 6: gulm.v1.Reply
-	(*Event)(nil),          // 7: gulm.v1.Event
-	(*SessionReply)(nil),   // 8: gulm.v1.SessionReply
-	(*Attached)(nil),       // 9: gulm.v1.Attached
-	(Mode)(0),              // 10: gulm.v1.Mode
-	(Policy)(0),            // 11: gulm.v1.Policy
+	(MountFlag)(0),         // 1: gulm.v1.MountFlag
+	(Outcome)(0),           // 2: gulm.v1.Outcome
+	(EventKind)(0),         // 3: gulm.v1.EventKind
+	(JournalEventKind)(0),  // 4: gulm.v1.JournalEventKind
+	(*SessionRequest)(nil), // 5: gulm.v1.SessionRequest
+	(*Attach)(nil),         // 6: gulm.v1.Attach
+	(*Request)(nil),        // 7: gulm.v1.Request
+	(*Reply)(nil),          // 8: gulm.v1.Reply
+	(*Event)(nil),          // 9: gulm.v1.Event
+	(*SessionReply)(nil),   // 10: gulm.v1.SessionReply
+	(*JournalEvent)(nil),   // 11: gulm.v1.JournalEvent
+	(*Attached)(nil),       // 12: gulm.v1.Attached
+	(Mode)(0),              // 13: gulm.v1.Mode
+	(Policy)(0),            // 14: gulm.v1.Policy
 }
 var file_gulm_v1_lock_proto_depIdxs = []int32{
-	4,  // 0: gulm.v1.SessionRequest.attach:type_name -> gulm.v1.Attach
-	5,  // 1: gulm.v1.SessionRequest.requests:type_name -> gulm.v1.Request
+	6,  // 0: gulm.v1.SessionRequest.attach:type_name -> gulm.v1.Attach
+	7,  // 1: gulm.v1.SessionRequest.requests:type_name -> gulm.v1.Request
 	0,  // 2: gulm.v1.Request.op:type_name -> gulm.v1.Op
-	10, // 3: gulm.v1.Request.mode:type_name -> gulm.v1.Mode
-	11, // 4: gulm.v1.Request.policy:type_name -> gulm.v1.Policy
-	1,  // 5: gulm.v1.Reply.outcome:type_name -> gulm.v1.Outcome
-	10, // 6: gulm.v1.Reply.mode:type_name -> gulm.v1.Mode
-	2,  // 7: gulm.v1.Event.kind:type_name -> gulm.v1.EventKind
-	10, // 8: gulm.v1.Event.mode:type_name -> gulm.v1.Mode
-	6,  // 9: gulm.v1.SessionReply.replies:type_name -> gulm.v1.Reply
-	7,  // 10: gulm.v1.SessionReply.events:type_name -> gulm.v1.Event
-	9,  // 11: gulm.v1.SessionReply.attached:type_name -> gulm.v1.Attached
-	3,  // 12: gulm.v1.LockService.Session:input_type -> gulm.v1.SessionRequest
-	8,  // 13: gulm.v1.LockService.Session:output_type -> gulm.v1.SessionReply
-	13, // [13:14] is the sub-list for method output_type
-	12, // [12:13] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	13, // 3: gulm.v1.Request.mode:type_name -> gulm.v1.Mode
+	14, // 4: gulm.v1.Request.policy:type_name -> gulm.v1.Policy
+	2,  // 5: gulm.v1.Reply.outcome:type_name -> gulm.v1.Outcome
+	13, // 6: gulm.v1.Reply.mode:type_name -> gulm.v1.Mode
+	3,  // 7: gulm.v1.Event.kind:type_name -> gulm.v1.EventKind
+	13, // 8: gulm.v1.Event.mode:type_name -> gulm.v1.Mode
+	8,  // 9: gulm.v1.SessionReply.replies:type_name -> gulm.v1.Reply
+	9,  // 10: gulm.v1.SessionReply.events:type_name -> gulm.v1.Event
+	12, // 11: gulm.v1.SessionReply.attached:type_name -> gulm.v1.Attached
+	11, // 12: gulm.v1.SessionReply.journals:type_name -> gulm.v1.JournalEvent
+	4,  // 13: gulm.v1.JournalEvent.kind:type_name -> gulm.v1.JournalEventKind
+	5,  // 14: gulm.v1.LockService.Session:input_type -> gulm.v1.SessionRequest
+	10, // 15: gulm.v1.LockService.Session:output_type -> gulm.v1.SessionReply
+	15, // [15:16] is the sub-list for method output_type
+	14, // [14:15] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_gulm_v1_lock_proto_init() }
@@ -959,8 +1241,8 @@ func file_gulm_v1_lock_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gulm_v1_lock_proto_rawDesc), len(file_gulm_v1_lock_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   7,
+			NumEnums:      5,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -317,21 +317,25 @@ const (
 	Status_STATUS_VALNOTVALID Status = 2
 	// The mode is not the one asked for.
 	Status_STATUS_ALTMODE Status = 4
+	// With MOUNTED: replay all journals, others wait.
+	Status_STATUS_FIRSTMOUNTER Status = 64
 )
 
 // Enum value maps for Status.
 var (
 	Status_name = map[int32]string{
-		0: "STATUS_NONE",
-		1: "STATUS_DEMOTED",
-		2: "STATUS_VALNOTVALID",
-		4: "STATUS_ALTMODE",
+		0:  "STATUS_NONE",
+		1:  "STATUS_DEMOTED",
+		2:  "STATUS_VALNOTVALID",
+		4:  "STATUS_ALTMODE",
+		64: "STATUS_FIRSTMOUNTER",
 	}
 	Status_value = map[string]int32{
-		"STATUS_NONE":        0,
-		"STATUS_DEMOTED":     1,
-		"STATUS_VALNOTVALID": 2,
-		"STATUS_ALTMODE":     4,
+		"STATUS_NONE":         0,
+		"STATUS_DEMOTED":      1,
+		"STATUS_VALNOTVALID":  2,
+		"STATUS_ALTMODE":      4,
+		"STATUS_FIRSTMOUNTER": 64,
 	}
 )
 
@@ -685,12 +689,13 @@ const file_gulm_v1_types_proto_rawDesc = "" +
 	"\x15JOIN_FLAG_KEEP_VALUES\x10\x04*6\n" +
 	"\tLeaveFlag\x12\x13\n" +
 	"\x0fLEAVE_FLAG_NONE\x10\x00\x12\x14\n" +
-	"\x10LEAVE_FLAG_FORCE\x10\x01*Y\n" +
+	"\x10LEAVE_FLAG_FORCE\x10\x01*r\n" +
 	"\x06Status\x12\x0f\n" +
 	"\vSTATUS_NONE\x10\x00\x12\x12\n" +
 	"\x0eSTATUS_DEMOTED\x10\x01\x12\x16\n" +
 	"\x12STATUS_VALNOTVALID\x10\x02\x12\x12\n" +
-	"\x0eSTATUS_ALTMODE\x10\x04*o\n" +
+	"\x0eSTATUS_ALTMODE\x10\x04\x12\x17\n" +
+	"\x13STATUS_FIRSTMOUNTER\x10@*o\n" +
 	"\tNodeState\x12\x19\n" +
 	"\x15NODE_STATE_LOGGED_OUT\x10\x00\x12\x18\n" +
 	"\x14NODE_STATE_LOGGED_IN\x10\x01\x12\x16\n" +

@@ -534,17 +534,20 @@ func (x *Group) GetRequests() []*Request {
 }
 
 type Request struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
-	Op            uint32                 `protobuf:"varint,2,opt,name=op,proto3" json:"op,omitempty"`
-	Lock          uint64                 `protobuf:"varint,3,opt,name=lock,proto3" json:"lock,omitempty"`
-	Lockspace     uint32                 `protobuf:"varint,4,opt,name=lockspace,proto3" json:"lockspace,omitempty"`
-	Name          []byte                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
-	Mode          uint32                 `protobuf:"varint,6,opt,name=mode,proto3" json:"mode,omitempty"`
-	Flags         uint32                 `protobuf:"varint,7,opt,name=flags,proto3" json:"flags,omitempty"`
-	Policy        uint32                 `protobuf:"varint,8,opt,name=policy,proto3" json:"policy,omitempty"`
-	Value         []byte                 `protobuf:"bytes,9,opt,name=value,proto3" json:"value,omitempty"`
-	ValueLen      uint32                 `protobuf:"varint,10,opt,name=value_len,json=valueLen,proto3" json:"value_len,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Seq       uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
+	Op        uint32                 `protobuf:"varint,2,opt,name=op,proto3" json:"op,omitempty"`
+	Lock      uint64                 `protobuf:"varint,3,opt,name=lock,proto3" json:"lock,omitempty"`
+	Lockspace uint32                 `protobuf:"varint,4,opt,name=lockspace,proto3" json:"lockspace,omitempty"`
+	Name      []byte                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	Mode      uint32                 `protobuf:"varint,6,opt,name=mode,proto3" json:"mode,omitempty"`
+	Flags     uint32                 `protobuf:"varint,7,opt,name=flags,proto3" json:"flags,omitempty"`
+	Policy    uint32                 `protobuf:"varint,8,opt,name=policy,proto3" json:"policy,omitempty"`
+	Value     []byte                 `protobuf:"bytes,9,opt,name=value,proto3" json:"value,omitempty"`
+	ValueLen  uint32                 `protobuf:"varint,10,opt,name=value_len,json=valueLen,proto3" json:"value_len,omitempty"`
+	// How many journals the file system has, and the one that was recovered.
+	Journals      uint32 `protobuf:"varint,23,opt,name=journals,proto3" json:"journals,omitempty"`
+	Jid           uint32 `protobuf:"varint,24,opt,name=jid,proto3" json:"jid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -645,6 +648,20 @@ func (x *Request) GetValue() []byte {
 func (x *Request) GetValueLen() uint32 {
 	if x != nil {
 		return x.ValueLen
+	}
+	return 0
+}
+
+func (x *Request) GetJournals() uint32 {
+	if x != nil {
+		return x.Journals
+	}
+	return 0
+}
+
+func (x *Request) GetJid() uint32 {
+	if x != nil {
+		return x.Jid
 	}
 	return 0
 }
@@ -1439,7 +1456,7 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x05Group\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x1c\n" +
 	"\tconfirmed\x18\x02 \x01(\x04R\tconfirmed\x12/\n" +
-	"\brequests\x18\x03 \x03(\v2\x13.raftlog.v1.RequestR\brequests\"\xe6\x01\n" +
+	"\brequests\x18\x03 \x03(\v2\x13.raftlog.v1.RequestR\brequests\"\x94\x02\n" +
 	"\aRequest\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x0e\n" +
 	"\x02op\x18\x02 \x01(\rR\x02op\x12\x12\n" +
@@ -1451,7 +1468,9 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\rR\x06policy\x12\x14\n" +
 	"\x05value\x18\t \x01(\fR\x05value\x12\x1b\n" +
 	"\tvalue_len\x18\n" +
-	" \x01(\rR\bvalueLen\"\xa7\x01\n" +
+	" \x01(\rR\bvalueLen\x12\x1a\n" +
+	"\bjournals\x18\x17 \x01(\rR\bjournals\x12\x10\n" +
+	"\x03jid\x18\x18 \x01(\rR\x03jid\"\xa7\x01\n" +
 	"\x05Login\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x19\n" +

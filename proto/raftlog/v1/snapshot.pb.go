@@ -37,6 +37,7 @@ type Record struct {
 	//	*Record_Footer
 	//	*Record_Fence
 	//	*Record_Owner
+	//	*Record_Journaled
 	Body          isRecord_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -151,6 +152,15 @@ func (x *Record) GetOwner() *Owner {
 	return nil
 }
 
+func (x *Record) GetJournaled() *Journaled {
+	if x != nil {
+		if x, ok := x.Body.(*Record_Journaled); ok {
+			return x.Journaled
+		}
+	}
+	return nil
+}
+
 type isRecord_Body interface {
 	isRecord_Body()
 }
@@ -187,6 +197,10 @@ type Record_Owner struct {
 	Owner *Owner `protobuf:"bytes,8,opt,name=owner,proto3,oneof"`
 }
 
+type Record_Journaled struct {
+	Journaled *Journaled `protobuf:"bytes,30,opt,name=journaled,proto3,oneof"`
+}
+
 func (*Record_Header) isRecord_Body() {}
 
 func (*Record_Node) isRecord_Body() {}
@@ -202,6 +216,8 @@ func (*Record_Footer) isRecord_Body() {}
 func (*Record_Fence) isRecord_Body() {}
 
 func (*Record_Owner) isRecord_Body() {}
+
+func (*Record_Journaled) isRecord_Body() {}
 
 type Header struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -902,14 +918,16 @@ func (x *KeptReply) GetValue() []byte {
 }
 
 type Lockspace struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
-	Name          []byte                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Policy        uint32                 `protobuf:"varint,3,opt,name=policy,proto3" json:"policy,omitempty"`
-	Members       []uint64               `protobuf:"varint,4,rep,packed,name=members,proto3" json:"members,omitempty"`
-	ValueLen      uint32                 `protobuf:"varint,5,opt,name=value_len,json=valueLen,proto3" json:"value_len,omitempty"`
-	KeepValues    bool                   `protobuf:"varint,6,opt,name=keep_values,json=keepValues,proto3" json:"keep_values,omitempty"`
-	Generation    uint64                 `protobuf:"varint,7,opt,name=generation,proto3" json:"generation,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Number     uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Name       []byte                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Policy     uint32                 `protobuf:"varint,3,opt,name=policy,proto3" json:"policy,omitempty"`
+	Members    []uint64               `protobuf:"varint,4,rep,packed,name=members,proto3" json:"members,omitempty"`
+	ValueLen   uint32                 `protobuf:"varint,5,opt,name=value_len,json=valueLen,proto3" json:"value_len,omitempty"`
+	KeepValues bool                   `protobuf:"varint,6,opt,name=keep_values,json=keepValues,proto3" json:"keep_values,omitempty"`
+	Generation uint64                 `protobuf:"varint,7,opt,name=generation,proto3" json:"generation,omitempty"`
+	// It has a Journaled record.
+	Pinned        bool `protobuf:"varint,30,opt,name=pinned,proto3" json:"pinned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -991,6 +1009,13 @@ func (x *Lockspace) GetGeneration() uint64 {
 		return x.Generation
 	}
 	return 0
+}
+
+func (x *Lockspace) GetPinned() bool {
+	if x != nil {
+		return x.Pinned
+	}
+	return false
 }
 
 type Resources struct {
@@ -1283,6 +1308,359 @@ func (x *Lock) GetOrigin() uint32 {
 	return 0
 }
 
+// Journaled is a lockspace with journals.
+type Journaled struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Lockspace uint32                 `protobuf:"varint,1,opt,name=lockspace,proto3" json:"lockspace,omitempty"`
+	// By jid.
+	Journals []*Journal `protobuf:"bytes,2,rep,name=journals,proto3" json:"journals,omitempty"`
+	// In the order in which they were asked for.
+	Mounts []*Mount `protobuf:"bytes,3,rep,name=mounts,proto3" json:"mounts,omitempty"`
+	// Remains that wait for a fence only.
+	Late          []*Remains `protobuf:"bytes,4,rep,name=late,proto3" json:"late,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Journaled) Reset() {
+	*x = Journaled{}
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Journaled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Journaled) ProtoMessage() {}
+
+func (x *Journaled) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Journaled.ProtoReflect.Descriptor instead.
+func (*Journaled) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Journaled) GetLockspace() uint32 {
+	if x != nil {
+		return x.Lockspace
+	}
+	return 0
+}
+
+func (x *Journaled) GetJournals() []*Journal {
+	if x != nil {
+		return x.Journals
+	}
+	return nil
+}
+
+func (x *Journaled) GetMounts() []*Mount {
+	if x != nil {
+		return x.Mounts
+	}
+	return nil
+}
+
+func (x *Journaled) GetLate() []*Remains {
+	if x != nil {
+		return x.Late
+	}
+	return nil
+}
+
+type Journal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session that has it mounted, 0 for none.
+	Mounter uint64 `protobuf:"varint,1,opt,name=mounter,proto3" json:"mounter,omitempty"`
+	// Who left it dirty, oldest first.
+	Left []*Remains `protobuf:"bytes,2,rep,name=left,proto3" json:"left,omitempty"`
+	// The session that replays it, 0 for none, and the log index since when.
+	Recoverer     uint64   `protobuf:"varint,3,opt,name=recoverer,proto3" json:"recoverer,omitempty"`
+	Changed       uint64   `protobuf:"varint,4,opt,name=changed,proto3" json:"changed,omitempty"`
+	SinceMs       int64    `protobuf:"varint,5,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	Begun         uint32   `protobuf:"varint,6,opt,name=begun,proto3" json:"begun,omitempty"`
+	Failed        []uint64 `protobuf:"varint,7,rep,packed,name=failed,proto3" json:"failed,omitempty"`
+	Error         string   `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Journal) Reset() {
+	*x = Journal{}
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Journal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Journal) ProtoMessage() {}
+
+func (x *Journal) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Journal.ProtoReflect.Descriptor instead.
+func (*Journal) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Journal) GetMounter() uint64 {
+	if x != nil {
+		return x.Mounter
+	}
+	return 0
+}
+
+func (x *Journal) GetLeft() []*Remains {
+	if x != nil {
+		return x.Left
+	}
+	return nil
+}
+
+func (x *Journal) GetRecoverer() uint64 {
+	if x != nil {
+		return x.Recoverer
+	}
+	return 0
+}
+
+func (x *Journal) GetChanged() uint64 {
+	if x != nil {
+		return x.Changed
+	}
+	return 0
+}
+
+func (x *Journal) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *Journal) GetBegun() uint32 {
+	if x != nil {
+		return x.Begun
+	}
+	return 0
+}
+
+func (x *Journal) GetFailed() []uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return nil
+}
+
+func (x *Journal) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// Remains are the locks that a life left behind, and that wait for a recovery.
+type Remains struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Incarnation   uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Sessions      []uint64               `protobuf:"varint,3,rep,packed,name=sessions,proto3" json:"sessions,omitempty"`
+	Doubted       bool                   `protobuf:"varint,4,opt,name=doubted,proto3" json:"doubted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Remains) Reset() {
+	*x = Remains{}
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Remains) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Remains) ProtoMessage() {}
+
+func (x *Remains) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Remains.ProtoReflect.Descriptor instead.
+func (*Remains) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Remains) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Remains) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *Remains) GetSessions() []uint64 {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+func (x *Remains) GetDoubted() bool {
+	if x != nil {
+		return x.Doubted
+	}
+	return false
+}
+
+type Mount struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Session     uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Node        string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Incarnation uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Spectator   bool                   `protobuf:"varint,4,opt,name=spectator,proto3" json:"spectator,omitempty"`
+	State       uint32                 `protobuf:"varint,5,opt,name=state,proto3" json:"state,omitempty"`
+	// -1 for none.
+	Jid           int32  `protobuf:"varint,6,opt,name=jid,proto3" json:"jid,omitempty"`
+	Dead          bool   `protobuf:"varint,7,opt,name=dead,proto3" json:"dead,omitempty"`
+	Changed       uint64 `protobuf:"varint,8,opt,name=changed,proto3" json:"changed,omitempty"`
+	SinceMs       int64  `protobuf:"varint,9,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mount) Reset() {
+	*x = Mount{}
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mount) ProtoMessage() {}
+
+func (x *Mount) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mount.ProtoReflect.Descriptor instead.
+func (*Mount) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Mount) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *Mount) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Mount) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *Mount) GetSpectator() bool {
+	if x != nil {
+		return x.Spectator
+	}
+	return false
+}
+
+func (x *Mount) GetState() uint32 {
+	if x != nil {
+		return x.State
+	}
+	return 0
+}
+
+func (x *Mount) GetJid() int32 {
+	if x != nil {
+		return x.Jid
+	}
+	return 0
+}
+
+func (x *Mount) GetDead() bool {
+	if x != nil {
+		return x.Dead
+	}
+	return false
+}
+
+func (x *Mount) GetChanged() uint64 {
+	if x != nil {
+		return x.Changed
+	}
+	return 0
+}
+
+func (x *Mount) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
 type Footer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Records       uint64                 `protobuf:"varint,1,opt,name=records,proto3" json:"records,omitempty"`
@@ -1292,7 +1670,7 @@ type Footer struct {
 
 func (x *Footer) Reset() {
 	*x = Footer{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[12]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1682,7 @@ func (x *Footer) String() string {
 func (*Footer) ProtoMessage() {}
 
 func (x *Footer) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[12]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1695,7 @@ func (x *Footer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Footer.ProtoReflect.Descriptor instead.
 func (*Footer) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{12}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Footer) GetRecords() uint64 {
@@ -1332,7 +1710,7 @@ var File_raftlog_v1_snapshot_proto protoreflect.FileDescriptor
 const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\n" +
 	"\x19raftlog/v1/snapshot.proto\x12\n" +
-	"raftlog.v1\x1a\x18raftlog/v1/command.proto\"\x89\x03\n" +
+	"raftlog.v1\x1a\x18raftlog/v1/command.proto\"\xc0\x03\n" +
 	"\x06Record\x12,\n" +
 	"\x06header\x18\x01 \x01(\v2\x12.raftlog.v1.HeaderH\x00R\x06header\x12&\n" +
 	"\x04node\x18\x02 \x01(\v2\x10.raftlog.v1.NodeH\x00R\x04node\x12/\n" +
@@ -1341,7 +1719,8 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\tresources\x18\x05 \x01(\v2\x15.raftlog.v1.ResourcesH\x00R\tresources\x12,\n" +
 	"\x06footer\x18\x06 \x01(\v2\x12.raftlog.v1.FooterH\x00R\x06footer\x12)\n" +
 	"\x05fence\x18\a \x01(\v2\x11.raftlog.v1.FenceH\x00R\x05fence\x12)\n" +
-	"\x05owner\x18\b \x01(\v2\x11.raftlog.v1.OwnerH\x00R\x05ownerB\x06\n" +
+	"\x05owner\x18\b \x01(\v2\x11.raftlog.v1.OwnerH\x00R\x05owner\x125\n" +
+	"\tjournaled\x18\x1e \x01(\v2\x15.raftlog.v1.JournaledH\x00R\tjournaledB\x06\n" +
 	"\x04body\"\xb3\x02\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x14\n" +
@@ -1412,7 +1791,7 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\x05token\x18\x05 \x01(\x04R\x05token\x12\x16\n" +
 	"\x06number\x18\x06 \x01(\rR\x06number\x12\x16\n" +
 	"\x06status\x18\a \x01(\rR\x06status\x12\x14\n" +
-	"\x05value\x18\b \x01(\fR\x05value\"\xc7\x01\n" +
+	"\x05value\x18\b \x01(\fR\x05value\"\xdf\x01\n" +
 	"\tLockspace\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x12\x16\n" +
@@ -1423,7 +1802,8 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"keepValues\x12\x1e\n" +
 	"\n" +
 	"generation\x18\a \x01(\x04R\n" +
-	"generation\"?\n" +
+	"generation\x12\x16\n" +
+	"\x06pinned\x18\x1e \x01(\bR\x06pinned\"?\n" +
 	"\tResources\x122\n" +
 	"\tresources\x18\x01 \x03(\v2\x14.raftlog.v1.ResourceR\tresources\"\xe2\x01\n" +
 	"\bResource\x12\x1c\n" +
@@ -1449,7 +1829,36 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\bblocking\x18\v \x01(\rR\bblocking\x12\x16\n" +
 	"\x06status\x18\f \x01(\rR\x06status\x12\x16\n" +
 	"\x06denied\x18\r \x01(\rR\x06denied\x12\x16\n" +
-	"\x06origin\x18\x0e \x01(\rR\x06origin\"\"\n" +
+	"\x06origin\x18\x0e \x01(\rR\x06origin\"\xae\x01\n" +
+	"\tJournaled\x12\x1c\n" +
+	"\tlockspace\x18\x01 \x01(\rR\tlockspace\x12/\n" +
+	"\bjournals\x18\x02 \x03(\v2\x13.raftlog.v1.JournalR\bjournals\x12)\n" +
+	"\x06mounts\x18\x03 \x03(\v2\x11.raftlog.v1.MountR\x06mounts\x12'\n" +
+	"\x04late\x18\x04 \x03(\v2\x13.raftlog.v1.RemainsR\x04late\"\xe3\x01\n" +
+	"\aJournal\x12\x18\n" +
+	"\amounter\x18\x01 \x01(\x04R\amounter\x12'\n" +
+	"\x04left\x18\x02 \x03(\v2\x13.raftlog.v1.RemainsR\x04left\x12\x1c\n" +
+	"\trecoverer\x18\x03 \x01(\x04R\trecoverer\x12\x18\n" +
+	"\achanged\x18\x04 \x01(\x04R\achanged\x12\x19\n" +
+	"\bsince_ms\x18\x05 \x01(\x03R\asinceMs\x12\x14\n" +
+	"\x05begun\x18\x06 \x01(\rR\x05begun\x12\x16\n" +
+	"\x06failed\x18\a \x03(\x04R\x06failed\x12\x14\n" +
+	"\x05error\x18\b \x01(\tR\x05error\"u\n" +
+	"\aRemains\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x1a\n" +
+	"\bsessions\x18\x03 \x03(\x04R\bsessions\x12\x18\n" +
+	"\adoubted\x18\x04 \x01(\bR\adoubted\"\xe6\x01\n" +
+	"\x05Mount\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12 \n" +
+	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\x12\x1c\n" +
+	"\tspectator\x18\x04 \x01(\bR\tspectator\x12\x14\n" +
+	"\x05state\x18\x05 \x01(\rR\x05state\x12\x10\n" +
+	"\x03jid\x18\x06 \x01(\x05R\x03jid\x12\x12\n" +
+	"\x04dead\x18\a \x01(\bR\x04dead\x12\x18\n" +
+	"\achanged\x18\b \x01(\x04R\achanged\x12\x19\n" +
+	"\bsince_ms\x18\t \x01(\x03R\asinceMs\"\"\n" +
 	"\x06Footer\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x04R\arecordsB'Z%lock_gulmd/proto/raftlog/v1;raftlogv1b\x06proto3"
 
@@ -1465,7 +1874,7 @@ func file_raftlog_v1_snapshot_proto_rawDescGZIP() []byte {
 	return file_raftlog_v1_snapshot_proto_rawDescData
 }
 
-var file_raftlog_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_raftlog_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_raftlog_v1_snapshot_proto_goTypes = []any{
 	(*Record)(nil),         // 0: raftlog.v1.Record
 	(*Header)(nil),         // 1: raftlog.v1.Header
@@ -1479,9 +1888,13 @@ var file_raftlog_v1_snapshot_proto_goTypes = []any{
 	(*Resources)(nil),      // 9: raftlog.v1.Resources
 	(*Resource)(nil),       // 10: raftlog.v1.Resource
 	(*Lock)(nil),           // 11: raftlog.v1.Lock
-	(*Footer)(nil),         // 12: raftlog.v1.Footer
-	(*Limits)(nil),         // 13: raftlog.v1.Limits
-	(*FenceAttempted)(nil), // 14: raftlog.v1.FenceAttempted
+	(*Journaled)(nil),      // 12: raftlog.v1.Journaled
+	(*Journal)(nil),        // 13: raftlog.v1.Journal
+	(*Remains)(nil),        // 14: raftlog.v1.Remains
+	(*Mount)(nil),          // 15: raftlog.v1.Mount
+	(*Footer)(nil),         // 16: raftlog.v1.Footer
+	(*Limits)(nil),         // 17: raftlog.v1.Limits
+	(*FenceAttempted)(nil), // 18: raftlog.v1.FenceAttempted
 }
 var file_raftlog_v1_snapshot_proto_depIdxs = []int32{
 	1,  // 0: raftlog.v1.Record.header:type_name -> raftlog.v1.Header
@@ -1489,20 +1902,25 @@ var file_raftlog_v1_snapshot_proto_depIdxs = []int32{
 	4,  // 2: raftlog.v1.Record.session:type_name -> raftlog.v1.Session
 	8,  // 3: raftlog.v1.Record.lockspace:type_name -> raftlog.v1.Lockspace
 	9,  // 4: raftlog.v1.Record.resources:type_name -> raftlog.v1.Resources
-	12, // 5: raftlog.v1.Record.footer:type_name -> raftlog.v1.Footer
+	16, // 5: raftlog.v1.Record.footer:type_name -> raftlog.v1.Footer
 	3,  // 6: raftlog.v1.Record.fence:type_name -> raftlog.v1.Fence
 	5,  // 7: raftlog.v1.Record.owner:type_name -> raftlog.v1.Owner
-	13, // 8: raftlog.v1.Header.limits:type_name -> raftlog.v1.Limits
-	14, // 9: raftlog.v1.Fence.attempts:type_name -> raftlog.v1.FenceAttempted
-	7,  // 10: raftlog.v1.Session.replies:type_name -> raftlog.v1.KeptReply
-	6,  // 11: raftlog.v1.Owner.ended:type_name -> raftlog.v1.Ended
-	10, // 12: raftlog.v1.Resources.resources:type_name -> raftlog.v1.Resource
-	11, // 13: raftlog.v1.Resource.locks:type_name -> raftlog.v1.Lock
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	12, // 8: raftlog.v1.Record.journaled:type_name -> raftlog.v1.Journaled
+	17, // 9: raftlog.v1.Header.limits:type_name -> raftlog.v1.Limits
+	18, // 10: raftlog.v1.Fence.attempts:type_name -> raftlog.v1.FenceAttempted
+	7,  // 11: raftlog.v1.Session.replies:type_name -> raftlog.v1.KeptReply
+	6,  // 12: raftlog.v1.Owner.ended:type_name -> raftlog.v1.Ended
+	10, // 13: raftlog.v1.Resources.resources:type_name -> raftlog.v1.Resource
+	11, // 14: raftlog.v1.Resource.locks:type_name -> raftlog.v1.Lock
+	13, // 15: raftlog.v1.Journaled.journals:type_name -> raftlog.v1.Journal
+	15, // 16: raftlog.v1.Journaled.mounts:type_name -> raftlog.v1.Mount
+	14, // 17: raftlog.v1.Journaled.late:type_name -> raftlog.v1.Remains
+	14, // 18: raftlog.v1.Journal.left:type_name -> raftlog.v1.Remains
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_raftlog_v1_snapshot_proto_init() }
@@ -1520,6 +1938,7 @@ func file_raftlog_v1_snapshot_proto_init() {
 		(*Record_Footer)(nil),
 		(*Record_Fence)(nil),
 		(*Record_Owner)(nil),
+		(*Record_Journaled)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1527,7 +1946,7 @@ func file_raftlog_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftlog_v1_snapshot_proto_rawDesc), len(file_raftlog_v1_snapshot_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,205 @@
+package state
+
+import (
+	"fmt"
+	"slices"
+
+	"lock_gulmd/server/journal"
+	"lock_gulmd/server/lock"
+	"lock_gulmd/server/member"
+	"lock_gulmd/server/reason"
+)
+
+// MountSpectator is the flag of OpMount for a mount without a journal.
+const MountSpectator lock.Flags = 1
+
+// Journals returns the mounts and journals, for reading only.
+func (s *State) Journals() *journal.Ledger { return &s.journals }
+
+// journalRequest carries out a request about a mount.
+func (s *State) journalRequest(session lock.Session, req *Request) lock.Reply {
+	var reply lock.Reply
+	switch req.Op {
+	case OpMount:
+		reply = s.mount(session, req)
+	case OpMounted:
+		left, why := s.journals.Done(req.Lockspace, uint64(session))
+		s.release(req.Lockspace, left)
+		reply = noted(why)
+	case OpRecovered:
+		left, why := s.journals.Recovered(req.Lockspace, uint64(session), int(req.JID), string(req.Value))
+		s.release(req.Lockspace, left)
+		reply = noted(why)
+	case OpUnmount:
+		reply = noted(s.journals.Unmount(req.Lockspace, uint64(session)))
+	default:
+		reply = s.withdraw(session, req.Lockspace)
+	}
+	s.pin(req.Lockspace)
+	return reply
+}
+
+// noted is the answer to what needs no other than that it is done.
+func noted(why reason.Reason) lock.Reply {
+	if why != reason.None {
+		return lock.Reply{Reason: why}
+	}
+	return lock.Reply{Outcome: lock.Noted}
+}
+
+func (s *State) mount(session lock.Session, req *Request) lock.Reply {
+	who, _ := s.members.Session(uint64(session))
+	switch {
+	case req.Flags&^MountSpectator != 0 || req.Journals > journal.MaxJournals:
+		return lock.Reply{Reason: reason.Invalid}
+	case !s.locks.Joined(req.Lockspace, session):
+		return lock.Reply{Reason: reason.NoLockspace}
+	}
+	m, why := s.journals.Mount(journal.MountRequest{
+		Lockspace: req.Lockspace, Session: uint64(session), Life: journal.Life{Node: who.Node, Incarnation: who.Incarnation},
+		Spectator: req.Flags&MountSpectator != 0, Journals: int(req.Journals),
+	})
+	switch {
+	case why != reason.None:
+		return lock.Reply{Reason: why}
+	case m.State == journal.Waiting:
+		return lock.Reply{Outcome: lock.Queued}
+	}
+	reply := lock.Reply{Outcome: lock.Mounted, Number: uint32(max(m.JID, 0))}
+	if m.State == journal.First {
+		reply.Status = lock.FirstMounter
+	}
+	return reply
+}
+
+// withdraw gives a lockspace up as if the session's node had died there only: it
+// has promised to write no more, so no fence is needed. What it holds under a
+// journal stays frozen until that is replayed; all else is released.
+func (s *State) withdraw(session lock.Session, lockspace uint32) lock.Reply {
+	if why := s.abandon(session, lockspace); why != reason.None {
+		return lock.Reply{Reason: why}
+	}
+	s.locks.Leave(session, lockspace, true)
+	return lock.Reply{Outcome: lock.Noted}
+}
+
+// abandon ends a session's mount, its journal dirty if it has one.
+func (s *State) abandon(session lock.Session, lockspace uint32) reason.Reason {
+	holds := s.journals.Holds(lockspace, uint64(session))
+	why := s.journals.Abandon(lockspace, uint64(session))
+	if why == reason.None && holds {
+		s.locks.FreezeIn(session, lockspace, nil)
+	}
+	return why
+}
+
+// abandonAll is for a session that logs out, or whose process has ended: that its
+// journals are clean is nowhere said.
+func (s *State) abandonAll(session lock.Session) {
+	for _, lockspace := range s.journals.MountsOf(uint64(session)) {
+		s.abandon(session, lockspace)
+		s.pin(lockspace)
+	}
+}
+
+// release releases what waited for a recovery, in one step.
+func (s *State) release(lockspace uint32, left []journal.Remains) {
+	var remains []lock.Remains
+	for _, r := range left {
+		node := s.nodeNumber(r.Life.Node)
+		for _, session := range r.Sessions {
+			remains = append(remains, lock.Remains{Node: node, From: lock.Session(session)})
+		}
+	}
+	s.locks.ReleaseRemains(lockspace, remains)
+	s.pin(lockspace)
+}
+
+// pin keeps the lockspaces that have journals.
+func (s *State) pin(lockspace uint32) {
+	_, has := s.journals.Space(lockspace)
+	s.locks.Pin(lockspace, has)
+}
+
+// settleLocks releases the locks of a life whose fence is proved, but for those
+// in lockspaces where it had a journal: these stay until it is recovered.
+func (s *State) settleLocks(life journal.Life, ended []uint64) {
+	number := s.nodeNumber(life.Node)
+	s.locks.TrustRemains(number)
+	for _, r := range s.journals.Trust(life.Node) {
+		s.release(r.Lockspace, r.Left)
+	}
+	held := s.journals.HeldBy(life)
+	orphans := lock.OrphansOf(number)
+	for _, lockspace := range held {
+		left := slices.Clone(ended)
+		for _, from := range s.locks.Origins(orphans, lockspace) {
+			left = append(left, uint64(from))
+		}
+		s.journals.Settle(lockspace, life, left)
+	}
+	for _, lockspace := range s.journals.MountedBy(life) { // without a journal
+		s.journals.Settle(lockspace, life, nil)
+		s.pin(lockspace)
+	}
+	for _, session := range ended {
+		s.locks.Part(lock.Session(session), held)
+	}
+	s.locks.Part(orphans, held)
+}
+
+// mayAsk refuses what a mount forbids, or its lack.
+func (s *State) mayAsk(session lock.Session, req *Request) reason.Reason {
+	lockspace := req.Lockspace
+	switch req.Op {
+	case OpLeave:
+		if sp, has := s.journals.Space(lockspace); has {
+			if _, mounts := sp.Mount(uint64(session)); mounts {
+				return reason.InUse
+			}
+		}
+		return reason.None
+	case OpLock:
+	case OpConvert:
+		lockspace = s.locks.SpaceOf(session, req.Lock)
+	default:
+		return reason.None
+	}
+	if req.Flags&lock.Recovery != 0 && !s.journals.MayPass(lockspace, uint64(session)) {
+		return reason.NotRecovering
+	}
+	return reason.None
+}
+
+// checkJournals holds the mounts and journals against the members and the lock
+// table.
+func (s *State) checkJournals() error {
+	for _, sp := range s.locks.Spaces() {
+		if _, has := s.journals.Space(sp.Number); has != sp.Pinned {
+			return fmt.Errorf("lockspace %q has journals: %v, pinned: %v", sp.Name, has, sp.Pinned)
+		}
+	}
+	for _, p := range s.journals.Spaces() {
+		if !s.locks.Known(p.Lockspace) {
+			return fmt.Errorf("lockspace %d has journals and does not exist", p.Lockspace)
+		}
+		for i := range p.Mounts {
+			m := &p.Mounts[i]
+			who, known := s.members.Session(m.Session)
+			if !known || who.Node != m.Life.Node || who.Incarnation != m.Life.Incarnation || who.Frozen != m.Dead ||
+				!s.locks.Joined(p.Lockspace, lock.Session(m.Session)) {
+				return fmt.Errorf("lockspace %d is mounted by session %d, which cannot be: %+v", p.Lockspace, m.Session, *m)
+			}
+		}
+		left := p.Late
+		for i := range p.Journals {
+			left = slices.Concat(left, p.Journals[i].Left)
+		}
+		for _, r := range left {
+			if n, known := s.members.Node(r.Life.Node); !known || r.Doubted != (n.State == member.Expired) || r.Life.Incarnation > n.Incarnation {
+				return fmt.Errorf("lockspace %d has remains of %v, which cannot be", p.Lockspace, r.Life)
+			}
+		}
+	}
+	return nil
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	gulmv1 "lock_gulmd/proto/gulm/v1"
+	"lock_gulmd/proto/gulmerr"
 )
 
 // LeaveForce ends the membership with all locks of this node in the lockspace:
@@ -39,8 +40,19 @@ func (ls *Lockspace) startForce() (wait <-chan struct{}, ends []context.CancelCa
 		return nil, nil, n.err
 	case ls.phase != spaceJoined:
 		return nil, nil, ErrNoLockspace
+	case ls.mount != nil:
+		return nil, nil, gulmerr.New(ErrInUse, "it is mounted; unmount it first, or withdraw")
 	}
-	for _, l := range n.locks {
+	ends = ls.forgetLocks()
+	ls.settled, ls.err = make(chan struct{}), nil
+	ls.leave(gulmv1.LeaveFlag_LEAVE_FLAG_FORCE)
+	return ls.settled, ends, nil
+}
+
+// forgetLocks forgets all locks of the lockspace and returns the ends of their
+// contexts.
+func (ls *Lockspace) forgetLocks() (ends []context.CancelCauseFunc) {
+	for _, l := range ls.node.locks {
 		if l.space != ls {
 			continue
 		}
@@ -57,9 +69,7 @@ func (ls *Lockspace) startForce() (wait <-chan struct{}, ends []context.CancelCa
 		close(ls.tidy)
 		ls.tidy = nil
 	}
-	ls.settled, ls.err = make(chan struct{}), nil
-	ls.leave(gulmv1.LeaveFlag_LEAVE_FLAG_FORCE)
-	return ls.settled, ends, nil
+	return ends
 }
 
 // Purge releases the orphans that an earlier session has left to this node (see

@@ -44,6 +44,8 @@ type Lockspace struct {
 	settled chan struct{}
 	// tidy, if not nil, is closed when loose becomes 0.
 	tidy chan struct{}
+	// mount is the mount of the file system, nil if there is none.
+	mount *Mount
 }
 
 // Join joins the lockspace of this name, 1 to 64 bytes, and makes it if it does
@@ -190,6 +192,9 @@ func (ls *Lockspace) end(err error) {
 
 // failed ends the lockspace with the node.
 func (ls *Lockspace) failed(err error) {
+	if ls.mount != nil {
+		ls.mount.end(err)
+	}
 	ls.end(err)
 	if ls.tidy != nil {
 		close(ls.tidy)
@@ -239,6 +244,8 @@ func (ls *Lockspace) startLeave() (wait <-chan struct{}, asked bool, err error) 
 		return nil, false, n.err
 	case ls.phase != spaceJoined:
 		return nil, false, ErrNoLockspace
+	case ls.mount != nil:
+		return nil, false, gulmerr.New(ErrInUse, "it is mounted; unmount it first")
 	case ls.locks > 0:
 		return nil, false, gulmerr.New(ErrInUse, "%d locks are held or asked for; unlock them first", ls.locks)
 	case ls.loose > 0:

@@ -41,6 +41,8 @@ type Node struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	running sync.WaitGroup
+	// replays waits for the callers' recoveries of journals.
+	replays sync.WaitGroup
 	// dead is closed when err is set.
 	dead chan struct{}
 
@@ -233,7 +235,8 @@ func (n *Node) Events() <-chan Event { return n.events.ch }
 
 // Logout ends the session: whatever the node holds is released, and nobody is
 // fenced. The caller has stopped using its locks. All calls that wait return
-// ErrClosed, and all contexts of locks end, before the servers are asked.
+// ErrClosed, and all contexts of locks end, before the servers are asked. A file
+// system that is still mounted is given up as by Mount.Withdraw.
 //
 // Logout waits for the servers' answer until ctx ends. Then, or if the session
 // was over already, it returns an error, and the node ends like by Close. When
@@ -244,6 +247,7 @@ func (n *Node) Logout(ctx context.Context) error {
 		n.stop()
 		return err
 	}
+	n.replays.Wait() // nobody writes any more
 	_, err := n.servers.withMaster(ctx, "log out node "+n.cfg.Node, func(ctx context.Context, conn *grpc.ClientConn) error {
 		_, err := gulmv1.NewCoreServiceClient(conn).Logout(ctx, &gulmv1.LogoutRequest{Session: n.session, LoginId: n.loginID})
 		return err
@@ -268,6 +272,7 @@ func (n *Node) Close() error {
 // stop ends all goroutines.
 func (n *Node) stop() {
 	n.cancel()
+	n.replays.Wait()
 	n.running.Wait()
 	n.events.close()
 }

@@ -189,6 +189,9 @@ func (s *stream) take(reply *gulmv1.SessionReply) error {
 		for _, e := range reply.GetEvents() {
 			n.event(e)
 		}
+		for _, e := range reply.GetJournals() {
+			n.journalEvent(e)
+		}
 		n.seen = max(n.seen, reply.GetIndex())
 	}
 	n.mu.Unlock()

@@ -111,6 +111,10 @@ const (
 	// this name and mode; ErrNotHeld if there is none, ErrTryFailed if it is in
 	// another mode.
 	AdoptOrphan = Flag(gulmv1.Flag_FLAG_ORPHAN)
+	// DuringRecovery (RECOVERY; GULM: NoExp) passes what the dead have left, for the
+	// sake of the replay that is under way: allowed to the first mounter, and to
+	// who replays a journal of the lockspace; gulmerr.ErrNotRecovering else.
+	DuringRecovery = Flag(gulmv1.Flag_FLAG_RECOVERY)
 	// OrShared (ALTPR; GULM: Any) takes PR if the wanted mode is not free; Status
 	// then has OtherMode.
 	OrShared = Flag(gulmv1.Flag_FLAG_ALTPR)
@@ -236,6 +240,14 @@ var (
 	ErrInUse = gulmerr.ErrInUse
 	// ErrNoLockspace: the lockspace was left.
 	ErrNoLockspace = gulmerr.ErrNoLockspace
+	// ErrMounted: this node has mounted the lockspace already.
+	ErrMounted = gulmerr.ErrMounted
+	// ErrNotMounted: the mount has ended.
+	ErrNotMounted = gulmerr.ErrNotMounted
+	// ErrNoJournal: every journal of the file system belongs to a live node.
+	ErrNoJournal = gulmerr.ErrNoJournal
+	// ErrNotRecovering: no recovery is at hand.
+	ErrNotRecovering = gulmerr.ErrNotRecovering
 	// ErrLimit: a configured limit is reached.
 	ErrLimit = gulmerr.ErrLimit
 	// ErrNodeExpired: this incarnation was declared dead; stop all I/O at once.

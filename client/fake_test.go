@@ -79,6 +79,8 @@ type fakeSession struct {
 	spaces  map[uint32]bool
 	stream  *fakeStream
 	beat    time.Time // receipt of the newest
+
+	watchdog int64
 }
 
 type fakeLock struct {
@@ -318,6 +320,7 @@ func (s *fakeServer) Login(ctx context.Context, req *gulmv1.LoginRequest) (*gulm
 		}
 		c.sessions[session.number] = session
 	}
+	session.watchdog = max(session.watchdog, req.GetWatchdogMs())
 	reply := &gulmv1.LoginReply{
 		Session: session.number, Incarnation: session.number, HeartbeatRateMs: c.rate.Milliseconds(),
 		ExpiryMs: c.expiry.Milliseconds(), MaxInFlight: c.inFlight,

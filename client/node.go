@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -32,6 +33,7 @@ type Node struct {
 
 	live   *liveness
 	health *health
+	guard  *guard // of the watchdog, nil if there is none
 	// cut ends the present stream, nil if there is none.
 	cut    atomic.Pointer[context.CancelCauseFunc]
 	events *eventQueue
@@ -163,6 +165,11 @@ func (n *Node) begin(ctx context.Context, addr string, reply *gulmv1.LoginReply)
 		_ = n.Close()
 		return fmt.Errorf("logged in, but no heartbeat was acknowledged: %w", err)
 	}
+	if err := n.guardUp(ctx); err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveUpLimit)
+		defer cancel()
+		return errors.Join(err, n.Logout(ctx))
+	}
 	n.log.Info("node logged in", "server", addr, "incarnation", n.incarnation)
 	return nil
 }
@@ -252,6 +259,9 @@ func (n *Node) Logout(ctx context.Context) error {
 		_, err := gulmv1.NewCoreServiceClient(conn).Logout(ctx, &gulmv1.LogoutRequest{Session: n.session, LoginId: n.loginID})
 		return err
 	})
+	if n.guard != nil {
+		n.guard.end(err == nil)
+	}
 	n.stop()
 	if err == nil {
 		n.log.Info("node logged out")
@@ -274,6 +284,9 @@ func (n *Node) stop() {
 	n.cancel()
 	n.replays.Wait()
 	n.running.Wait()
+	if n.guard != nil {
+		n.guard.end(false) // unless Logout has ended it
+	}
 	n.events.close()
 }
 

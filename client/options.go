@@ -82,9 +82,13 @@ type Config struct {
 	// Probes prove that the node can work, and stop its heartbeats if it cannot.
 	// nil means DefaultProbes(), an empty slice none.
 	Probes []Probe
+	// Watchdog resets the machine when the locks are lost, and unless the node is
+	// ended by Logout; none by default.
+	Watchdog Watchdog
 
-	// asleep is for tests: see clock.
+	// asleep and arm are for tests: see clock, armWatchdog.
 	asleep func() time.Duration
+	arm    func(path string, want time.Duration) (dog, time.Duration, error)
 }
 
 // JoinOptions says how a lockspace is joined. The zero value is good.
@@ -137,6 +141,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.PauseMax, max(DefaultPauseMax, c.PauseMin))
 	setDefault(&c.ProbeLimit, DefaultProbeLimit)
 	setDefault(&c.CallLimit, DefaultCallLimit)
+	setDefault(&c.Watchdog.Timeout, DefaultWatchdogTimeout)
 	c.Servers = append([]string(nil), c.Servers...)
 	if c.Probes == nil {
 		c.Probes = DefaultProbes()
@@ -178,6 +183,9 @@ func (c Config) check() error {
 		return invalid("Config.BatchLimit is %d, 1 to %d", c.BatchLimit, maxBatchLimit)
 	case c.PauseMin < 0 || c.PauseMax < c.PauseMin || c.ProbeLimit < 0 || c.CallLimit < 0:
 		return invalid("pauses and limits must not be negative, and PauseMin not above PauseMax")
+	}
+	if err := c.Watchdog.check(); err != nil {
+		return err
 	}
 	for _, addr := range c.Servers {
 		if _, _, err := net.SplitHostPort(addr); err != nil {

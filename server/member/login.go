@@ -14,8 +14,7 @@ type LoginRequest struct {
 	Process string
 	// Expiry is what the session is told of the expiry time, milliseconds.
 	Expiry int64
-	// Watchdog is how long after its last feed the machine's watchdog fires,
-	// milliseconds, 0 for none.
+	// Watchdog is as in Session.
 	Watchdog int64
 }
 

@@ -68,10 +68,10 @@ type Session struct {
 	// Expiry is the silence, in milliseconds, after which the session was told
 	// that its node may be expired; it must never become shorter.
 	Expiry int64
-	// Watchdog is how long after its last feed the machine's watchdog fires,
-	// milliseconds; 0 if the process has armed none. The process feeds it only
-	// while it may rely on its locks, so it fires at the latest Expiry + Watchdog
-	// after the session was last heard of. It never becomes shorter.
+	// Watchdog is how long after the process counts its locks as lost the machine's
+	// watchdog has reset the machine at the latest, milliseconds; 0 if it has armed
+	// none. So that has happened Expiry + Watchdog after the session was last heard
+	// of. It never becomes shorter.
 	Watchdog int64
 	// Frozen is true once the node expired.
 	Frozen bool

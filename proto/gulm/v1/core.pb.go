@@ -201,9 +201,11 @@ type LoginRequest struct {
 	LoginId []byte `protobuf:"bytes,4,opt,name=login_id,json=loginId,proto3" json:"login_id,omitempty"`
 	// What the process is, for people; up to 64 bytes.
 	Process string `protobuf:"bytes,5,opt,name=process,proto3" json:"process,omitempty"`
-	// How long after its last feed the node's watchdog resets the machine,
-	// milliseconds; 0 for none. The node says so only while the watchdog is armed,
-	// and feeds it only while it may rely on its locks. A login that is repeated
+	// The node's watchdog resets the machine at the latest so long after the node
+	// counts its locks as lost, milliseconds; 0 for none. It is twice the time that
+	// the device counts, since the kernel may delay the last feed. So the machine
+	// has been reset expiry_ms + watchdog_ms after the session was last heard of.
+	// The node says so only while the watchdog is armed. A login that is repeated
 	// with the same login_id may say so later, and may make it longer.
 	WatchdogMs    int64 `protobuf:"varint,50,opt,name=watchdog_ms,json=watchdogMs,proto3" json:"watchdog_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -674,7 +674,7 @@ type Login struct {
 	Process string                 `protobuf:"bytes,4,opt,name=process,proto3" json:"process,omitempty"`
 	// What the session is told of the expiry time.
 	ExpiryMs int64 `protobuf:"varint,5,opt,name=expiry_ms,json=expiryMs,proto3" json:"expiry_ms,omitempty"`
-	// How long after its last feed the node's watchdog fires; 0 for none.
+	// See gulm.v1.LoginRequest.
 	WatchdogMs    int64 `protobuf:"varint,50,opt,name=watchdog_ms,json=watchdogMs,proto3" json:"watchdog_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

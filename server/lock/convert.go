@@ -31,6 +31,14 @@ func (t *Table) Convert(s Session, req ConvertRequest) Reply {
 	if r := t.checkConvert(s, slot, &req); r != reason.None {
 		return refuse(r)
 	}
+	return t.convert(slot, &req)
+}
+
+// keptFlags belong to a lock and not to its newest request.
+const keptFlags = NoCallbacks | gulmMarks
+
+// convert is Convert for a request that is possible.
+func (t *Table) convert(slot uint32, req *ConvertRequest) Reply {
 	resource := t.locks.get(slot).resource
 	w := wish{slot: slot, mode: req.Mode, flags: req.Flags}
 	if t.fits(resource, &w, true) {
@@ -59,7 +67,7 @@ func (t *Table) Convert(s Session, req ConvertRequest) Reply {
 	t.dequeue(slot)
 	l := t.locks.mut(slot)
 	l.requested, l.status, l.denied = req.Mode, w.status, reason.None
-	l.flags = req.Flags | l.flags&NoCallbacks
+	l.flags = req.Flags | l.flags&keptFlags
 	t.enqueue(slot, converting)
 	if w.status == Demoted {
 		t.grantQueued(resource, false) // those who need not wait behind it
@@ -83,6 +91,8 @@ func (t *Table) checkConvert(s Session, slot uint32, req *ConvertRequest) reason
 		return reason.Invalid
 	case req.Flags&QueCvt != 0 && !quecvt[t.locks.get(slot).granted].has(req.Mode):
 		return reason.Invalid
+	case t.locks.get(slot).marked():
+		return reason.Invalid
 	case t.locks.get(slot).queue != granted:
 		return reason.Busy
 	}
@@ -94,7 +104,7 @@ func (t *Table) convertNow(slot uint32, w *wish, value []byte) Reply {
 	t.dequeue(slot)
 	l := t.locks.mut(slot)
 	l.requested = w.mode
-	l.flags = w.flags | l.flags&NoCallbacks
+	l.flags = w.flags | l.flags&keptFlags
 	reply := t.hold(slot, false, w.status, value)
 	t.askNew(slot)
 	t.grant(l.resource)

@@ -73,7 +73,29 @@ func deepCheck(t *Table) error {
 	case t.lockIndex.used != locks || t.resourceIndex.used != used:
 		return fmt.Errorf("indexes hold %d locks of %d, %d resources of %d", t.lockIndex.used, locks, t.resourceIndex.used, used)
 	}
+	if err := deepGulms(t); err != nil {
+		return err
+	}
 	return deepOwners(t)
+}
+
+// deepGulms checks what is known beside the locks of the GULM layer.
+func deepGulms(t *Table) error {
+	marked := 0
+	for slot := uint32(1); slot < t.locks.next; slot++ {
+		l := t.locks.get(slot)
+		if l.id == 0 || !l.marked() {
+			continue
+		}
+		marked++
+		if got := t.findGulm(l.session, l.resource, t.sub(l), l.flags&gulmMarks); got != slot {
+			return fmt.Errorf("lock %d/%d of sub-id %d in slot %d is found in %d", l.session, l.id, t.sub(l), slot, got)
+		}
+	}
+	if marked != t.gulms.used || marked != t.gulmIndex.used {
+		return fmt.Errorf("%d locks are GULM's, %d are known, %d are found", marked, t.gulms.used, t.gulmIndex.used)
+	}
+	return nil
 }
 
 // deepOwners checks that sessions list their locks in order of creation.
@@ -85,7 +107,7 @@ func deepOwners(t *Table) error {
 		before, order := uint32(0), uint64(0)
 		for slot := o.head; slot != 0; slot = t.locks.get(slot).after {
 			l := t.locks.get(slot)
-			if o.session.ofNode() != (l.origin != 0) || o.hasEnded(l.id) {
+			if (o.session.ofNode() || l.marked()) != (l.origin != 0) || o.hasEnded(l.id) {
 				return fmt.Errorf("lock %d/%d was left by %d, or is denied", l.session, l.id, l.origin)
 			}
 			if l.before != before || l.order <= order || l.order > t.lastOrder || l.token > t.lastToken {

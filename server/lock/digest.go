@@ -30,7 +30,7 @@ func (t *Table) Digest() uint64 {
 		for _, l := range r.Locks {
 			h = h.num(uint64(l.Session)).num(uint64(l.ID)).num(l.Token).num(l.Order).num(l.Changed).num(uint64(l.Flags)).
 				num(uint64(l.Queue) | uint64(l.Granted)<<8 | uint64(l.Requested)<<16 | uint64(l.Blocking)<<24 |
-					uint64(l.Status)<<32 | uint64(l.Denied)<<40).num(uint64(l.Origin))
+					uint64(l.Status)<<32 | uint64(l.Denied)<<40).num(uint64(l.Origin)).num(l.Sub)
 		}
 		d += h.sum()
 		return true

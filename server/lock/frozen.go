@@ -110,7 +110,7 @@ func (t *Table) ReleaseIn(s Session, lockspace uint32, mask []byte, from Session
 	for slot := o.head; slot != 0; {
 		l := t.locks.get(slot)
 		next := l.after
-		if t.within(l, lockspace, mask) && (from == 0 || l.origin == uint32(from)) {
+		if t.within(l, lockspace, mask) && (from == 0 || l.left() == uint32(from)) {
 			touched = append(touched, l.resource)
 			t.lose(l)
 			t.discard(o, slot)

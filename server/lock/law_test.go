@@ -217,6 +217,9 @@ func digestSteps(table *Table) []step {
 		{"an orphan that is frozen", func() { table.Freeze(OrphansOf(3)) }},
 		{"remains", func() { table.Bury(OrphansOf(3)) }},
 		{"remains in doubt", func() { table.DoubtRemains(3) }},
+		{"a sub-id", func() { table.Gulm(1, GulmRequest{ID: 30, Lockspace: 1, Key: []byte("g"), Sub: 1, Mode: PR}) }},
+		{"another sub-id", func() { table.Gulm(1, GulmRequest{ID: 31, Lockspace: 1, Key: []byte("g"), Sub: 2, Mode: PR}) }},
+		{"a hold", func() { table.GulmHold(1, GulmRequest{ID: 32, Lockspace: 1, Key: []byte("g")}) }},
 		{"longer values", func() { table.Join(4, JoinRequest{Name: []byte("long"), ValueLen: 64}) }},
 		{"kept values", func() { table.Join(4, JoinRequest{Name: []byte("kept"), KeepValues: true}) }},
 		{"overtaken", func() {

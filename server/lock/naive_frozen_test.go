@@ -79,7 +79,7 @@ func (n *naive) bury(o *naiveSession, locks []*naiveLock) int {
 		n.Open(heirOf(o.Node), o.Node)
 		n.session(heirOf(o.Node)).Frozen = true
 		n.give(l, heirOf(o.Node), ID(n.counters.Order+1))
-		l.asked, l.Status, l.Denied = nil, 0, 0
+		l.asked, l.Status, l.Denied, l.Sub = nil, 0, 0, 0
 	}
 	for _, l := range locks {
 		n.grant(l.resource)

@@ -108,6 +108,7 @@ func (n *naive) take(l *naiveLock) {
 func (n *naive) remove(l *naiveLock) {
 	n.take(l)
 	n.locks = slices.DeleteFunc(n.locks, func(x *naiveLock) bool { return x == l })
+	n.unhold(l)
 }
 
 // withdraw ends a wait: a new request goes, a conversion goes back.
@@ -133,6 +134,9 @@ func (n *naive) hold(l *naiveLock, mode Mode, status Status, value []byte, fresh
 		use = read
 	}
 	switch {
+	case isGulm(l):
+		bytes, stale := n.gulmValue(l, held, mode, value)
+		reply.Value, reply.Status = bytes, reply.Status|stale
 	case use == write:
 		l.resource.write(l.Flags, value)
 	case l.Flags&ValBlk != 0:

@@ -14,7 +14,10 @@ const (
 	naiveDropOK = ValBlk | IvValBlk | ForceUnlock
 )
 
-func (n *naive) Lock(s Session, req LockRequest) Reply {
+func (n *naive) Lock(s Session, req LockRequest) Reply { return n.lockAs(s, req, &naiveLock{}) }
+
+// lockAs is Lock, with what is known of the lock beforehand.
+func (n *naive) lockAs(s Session, req LockRequest, l *naiveLock) Reply {
 	sp, o := n.space(req.Lockspace), n.session(s)
 	switch {
 	case o == nil:
@@ -48,8 +51,8 @@ func (n *naive) Lock(s Session, req LockRequest) Reply {
 		r = &naiveResource{space: sp, name: string(req.Name)}
 		sp.resources = append(sp.resources, r)
 	}
-	l := &naiveLock{resource: r}
-	l.Flags, l.Requested, l.Queue = req.Flags, req.Mode, QueueWaiting
+	l.resource = r
+	l.Flags, l.Requested, l.Queue = l.Flags|req.Flags, req.Mode, QueueWaiting
 	mode, status, ok := n.grantable(l, true)
 	if !ok && req.Flags&NoQueue != 0 {
 		if req.Flags&NoQueueBast != 0 {
@@ -102,11 +105,17 @@ func (n *naive) Convert(s Session, req ConvertRequest) Reply {
 		len(req.Value) > l.resource.space.length(),
 		req.Flags&QueCvt != 0 && !claimsMore[l.Granted][req.Mode]:
 		return refuse(reason.Invalid)
+	case isGulm(l):
+		return refuse(reason.Invalid)
 	case l.Queue != QueueGranted:
 		return refuse(reason.Busy)
 	}
+	return n.convert(l, req)
+}
+
+func (n *naive) convert(l *naiveLock, req ConvertRequest) Reply {
 	before := *l
-	l.Requested, l.Flags = req.Mode, req.Flags|l.Flags&NoCallbacks
+	l.Requested, l.Flags = req.Mode, req.Flags|l.Flags&(NoCallbacks|gulmLock)
 	if mode, status, ok := n.grantable(l, true); ok {
 		return n.convertNow(l, mode, status, req.Value)
 	}
@@ -173,7 +182,7 @@ func (n *naive) Unlock(s Session, req UnlockRequest) Reply {
 	if l == nil {
 		return n.acknowledge(s, req.ID)
 	}
-	if len(req.Value) > l.resource.space.length() {
+	if len(req.Value) > l.resource.space.length() || isGulm(l) {
 		return refuse(reason.Invalid)
 	}
 	if l.Queue != QueueWaiting && (l.Granted == PW || l.Granted == EX) {
@@ -246,7 +255,10 @@ func (n *naive) Changed(s Session, seen uint64) []Event {
 			e.Kind, e.Reason = EventDenied, l.Denied
 		default:
 			e.Status = l.Status
-			if l.Flags&ValBlk != 0 {
+			if isGulm(l) {
+				value, status := l.resource.readGulm()
+				e.Value, e.Status = value, e.Status|status
+			} else if l.Flags&ValBlk != 0 {
 				value, status := l.resource.read()
 				e.Value, e.Status = value, e.Status|status
 			}

@@ -12,6 +12,8 @@ type LockRequest struct {
 	Name  []byte
 	Mode  Mode
 	Flags Flags
+
+	sub uint64 // with gulmLock
 }
 
 // Lock makes a lock: Granted, Queued (an EventGranted or EventDenied follows), or
@@ -26,6 +28,11 @@ func (t *Table) Lock(s Session, req LockRequest) Reply {
 	if req.Flags&Orphan != 0 {
 		return t.adopt(s, &req)
 	}
+	return t.lock(o, &req)
+}
+
+// lock is Lock for a request that is possible.
+func (t *Table) lock(o *owner, req *LockRequest) Reply {
 	resource := t.findResource(req.Lockspace, req.Name)
 	ask := wish{mode: req.Mode, flags: req.Flags}
 	free := resource == 0 || t.fits(resource, &ask, true)
@@ -43,6 +50,9 @@ func (t *Table) Lock(s Session, req LockRequest) Reply {
 	}
 	slot, l := t.addLock(o, req.ID, resource)
 	l.flags, l.requested = req.Flags, ask.mode
+	if req.Flags&gulmMarks != 0 {
+		t.mark(slot, l, req.sub)
+	}
 	if free {
 		t.passAll(resource, req.Flags)
 		return t.hold(slot, true, ask.status, nil)

@@ -47,11 +47,17 @@ const (
 	opReleaseIn
 	opDoubt
 	opTrust
+	opGulm
+	opGulmCancel
+	opGulmHold
+	opGulmUnhold
+	opGulmSync
 )
 
 var kindNames = [...]string{
 	"lock", "convert", "unlock", "cancel", "deny", "adopt", "open", "join", "leave", "close", "freeze", "release", "purge",
 	"freeze orphans", "release orphans", "limits", "clone", "restore", "freeze in", "bury", "release in", "doubt", "trust",
+	"gulm", "gulm cancel", "gulm hold", "gulm unhold", "gulm sync",
 }
 
 // weights says how often each is chosen.
@@ -59,6 +65,7 @@ var weights = [...]int{
 	opLock: 400, opConvert: 340, opUnlock: 120, opCancel: 40, opDeny: 60, opAdopt: 40, opOpen: 60, opJoin: 80, opLeave: 8,
 	opClose: 14, opFreeze: 3, opRelease: 8, opPurge: 2, opFreezeOrphans: 1, opReleaseOrphans: 3, opLimits: 6, opClone: 5,
 	opRestore: 8, opFreezeIn: 20, opBury: 12, opReleaseIn: 8, opDoubt: 2, opTrust: 4,
+	opGulm: 250, opGulmCancel: 10, opGulmHold: 30, opGulmUnhold: 15, opGulmSync: 10,
 }
 
 // op is one operation with its arguments.
@@ -75,14 +82,17 @@ type op struct {
 	node    uint32
 	force   bool
 	owner   Session // of frozen locks
-	join    JoinRequest
-	limits  Limits
+	sub     uint64
+
+	gulmFlags GulmFlags
+	join      JoinRequest
+	limits    Limits
 }
 
 func (o op) String() string {
-	return fmt.Sprintf("%s %d/%d space %d name %.8q(%d) %v flags %x value %q %v node %d force %v owner %x join %+v limits %v",
+	return fmt.Sprintf("%s %d/%d space %d name %.8q(%d) %v flags %x value %q %v node %d force %v owner %x sub %d gulm %x join %+v limits %v",
 		kindNames[o.kind], o.session, o.id, o.space, o.name, len(o.name), o.mode, uint32(o.flags), o.value, o.why, o.node, o.force,
-		o.owner, o.join, o.limits)
+		o.owner, o.sub, uint32(o.gulmFlags), o.join, o.limits)
 }
 
 // chooseOp chooses an operation on t; now and then one that is impossible. With
@@ -131,6 +141,10 @@ func chooseOp(pick source, w world, t *Table) op {
 		if pick(3) != 0 {
 			o.session = 0
 		}
+	case opGulm, opGulmCancel, opGulmHold, opGulmUnhold, opGulmSync:
+		o.chooseRequest(pick, w)
+		o.chooseGulm(pick)
+		o.space = chooseSpace(pick, t, o.session)
 	case opOpen, opClose, opFreeze, opRelease, opFreezeOrphans, opReleaseOrphans, opClone, opRestore, opDoubt, opTrust:
 	}
 	return o
@@ -144,7 +158,7 @@ func (o *op) chooseSession(w world, t *Table) {
 		sensible = func(x *owner) bool { return x == nil }
 	case opRelease, opBury, opReleaseIn:
 		sensible = func(x *owner) bool { return x != nil && x.frozen }
-	case opConvert, opUnlock, opCancel, opDeny:
+	case opConvert, opUnlock, opCancel, opDeny, opGulmCancel, opGulmUnhold, opGulmSync:
 		sensible = func(x *owner) bool { return x != nil && !x.frozen && x.locks > 0 }
 	case opJoin:
 		sensible = func(x *owner) bool { return x != nil && !x.frozen && !t.joinedAny(x.session) }
@@ -170,7 +184,7 @@ func (o *op) chooseLock(pick source, t *Table) {
 	if x == nil {
 		return
 	}
-	if o.kind == opLock || o.kind == opAdopt {
+	if o.kind == opLock || o.kind == opAdopt || o.kind == opGulm || o.kind == opGulmHold {
 		for n := 0; n < 8 && t.findLock(o.session, o.id) != 0; n++ {
 			o.id++
 		}
@@ -235,6 +249,9 @@ func (o *op) chooseRequest(pick source, w world) {
 		o.mode = modes
 	}
 	for range [...]int{0, 0, 0, 1, 1, 2, 3}[pick(7)] {
+		if len(useful[o.kind]) == 0 {
+			break
+		}
 		o.flags |= useful[o.kind][pick(len(useful[o.kind]))]
 	}
 	if pick(40) == 0 {
@@ -277,6 +294,21 @@ func chooseName(pick source, names int) []byte {
 	return name[:length]
 }
 
+// chooseGulm gives the sub-id and GULM's flags.
+func (o *op) chooseGulm(pick source) {
+	o.sub = uint64(pick(2))
+	o.mode = [...]Mode{NL, NL, CW, PR, PR, EX, EX, o.mode}[pick(8)]
+	known := [...]GulmFlags{
+		GulmDoCB | GulmTry, GulmTry, GulmAny, GulmNoExp, GulmHasLVB, GulmHasLVB, GulmPriority, GulmNoCallBacks, GulmDoCB,
+	}
+	for range pick(4) {
+		o.gulmFlags |= known[pick(len(known))]
+	}
+	if pick(40) == 0 {
+		o.gulmFlags |= 1 << pick(32)
+	}
+}
+
 // chooseMask gives a mask for some of the names.
 func chooseMask(pick source, w world) []byte {
 	mask := chooseName(pick, w.names)
@@ -308,6 +340,11 @@ type engine interface {
 	ReleaseIn(Session, uint32, []byte, Session) int
 	DoubtRemains(uint32)
 	TrustRemains(uint32)
+	Gulm(Session, GulmRequest) Reply
+	GulmCancel(Session, GulmRequest) Reply
+	GulmHold(Session, GulmRequest) Reply
+	GulmUnhold(Session, GulmRequest) Reply
+	GulmSync(Session, GulmRequest) Reply
 	TakeEvents() []Event
 }
 
@@ -357,9 +394,29 @@ func (o op) apply(e engine, index uint64) (Reply, []Event) {
 		e.DoubtRemains(o.node)
 	case opTrust:
 		e.TrustRemains(o.node)
+	case opGulm, opGulmCancel, opGulmHold, opGulmUnhold, opGulmSync:
+		reply = o.applyGulm(e)
 	case opClone, opRestore:
 	}
 	return reply, e.TakeEvents()
+}
+
+func (o op) applyGulm(e engine) Reply {
+	req := GulmRequest{
+		ID: o.id, Lockspace: o.space, Key: o.name, Sub: o.sub, Mode: o.mode, Flags: o.gulmFlags, Value: o.value,
+	}
+	switch o.kind {
+	case opGulm:
+		return e.Gulm(o.session, req)
+	case opGulmCancel:
+		return e.GulmCancel(o.session, req)
+	case opGulmHold:
+		return e.GulmHold(o.session, req)
+	case opGulmUnhold:
+		return e.GulmUnhold(o.session, req)
+	default:
+		return e.GulmSync(o.session, req)
+	}
 }
 
 // nodeOf gives every node two sessions or more.

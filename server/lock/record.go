@@ -25,7 +25,7 @@ type lockRecord struct {
 	after      uint32 // next of the same session
 	before     uint32
 	flags      Flags  // of the newest request; NoCallbacks of the first
-	origin     uint32 // of an orphan: the session that left it
+	origin     uint32 // of an orphan or remains: the session that left it; of a marked lock: its gulmRecord
 
 	granted   Mode // held; NL while waiting
 	requested Mode // wanted; equals granted in the granted queue

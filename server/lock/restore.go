@@ -142,6 +142,10 @@ func (r *Restore) lock(sp *space, resource uint32, state *LockState) {
 		flags: state.Flags, granted: state.Granted, requested: state.Requested, blocking: modeSet(state.Blocking),
 		status: state.Status, denied: state.Denied, origin: state.Origin,
 	}
+	if l.marked() {
+		r.broken = r.broken || t.findGulm(l.session, resource, state.Sub, l.flags&gulmMarks) != 0
+		t.mark(slot, l, state.Sub)
+	}
 	t.pushTail(slot, l, queue(state.Queue))
 	l.changed, l.stamp = state.Changed, state.Stamp
 	if state.Queue != QueueWaiting {
@@ -156,7 +160,11 @@ func (t *Table) possible(l *LockState) bool {
 		return false
 	case l.Blocking >= 1<<modes || l.Status&^(Demoted|AltMode) != 0 || int(l.Denied) >= reason.Count:
 		return false
-	case l.Flags&^(lockFlags|convertFlags) != 0:
+	case l.Flags&^(lockFlags|convertFlags|gulmMarks) != 0 || l.Flags&gulmMarks == gulmMarks:
+		return false
+	case l.Sub != 0 && (l.Flags&gulmLock == 0 || l.Session.ofNode()):
+		return false
+	case l.Flags&gulmHold != 0 && (l.Queue != QueueGranted || l.Granted != NL):
 		return false
 	case l.Session.ofNode() != (l.Origin != 0) || l.Origin != 0 && (l.Queue != QueueGranted || l.Blocking != 0):
 		return false

@@ -103,6 +103,9 @@ var impossible = []struct {
 		rs[0].ValueInvalid = true
 		return rs
 	}},
+	{"both marks", spoilLock(0, func(l *LockState) { l.Flags |= gulmMarks })},
+	{"a hold of more than NL", spoilLock(0, func(l *LockState) { l.Flags |= gulmHold })},
+	{"a sub-id without its mark", spoilLock(0, func(l *LockState) { l.Sub = 1 })},
 	{"a value without locks", func(_ *[]SpaceState, rs []ResourceState) []ResourceState {
 		return append(rs, ResourceState{Lockspace: 1, Name: []byte("v"), Value: make([]byte, 32)})
 	}},

@@ -31,6 +31,9 @@ var rewrite = flag.Bool("rewrite", false, "write what the stories answer into te
 //	freeze-in S NUMBER [MASK]     bury S            bury-orphans NODE
 //	release-in S NUMBER [MASK]    release-remains NODE NUMBER [MASK] [from=S]
 //	doubt NODE                    trust NODE
+//	gulm S/ID KEY STATE [FLAG...] [sub=N] [value=TEXT]            gulm-cancel S KEY [sub=N]
+//	gulm-hold S/ID KEY            gulm-unhold S KEY
+//	gulm-sync S KEY [sub=N] [value=TEXT]                          gulm-query S KEY STATE [sub=N]
 //	purge NODE [from=S]           freeze-orphans NODE             release-orphans NODE
 //	limits [locks=N] [resources=N] [lockspaces=N] [overtakes=N]
 //	at INDEX                      of the log, for what follows
@@ -38,7 +41,8 @@ var rewrite = flag.Bool("rewrite", false, "write what the stories answer into te
 //	show RESOURCE [in NUMBER]     spaces            counts
 //
 // FLAG is a flag's name in lower case; try, callback and quiet are short for
-// noqueue, noqueuebast and nocallbacks; flags=HEX is any. A NAME or RESOURCE may
+// noqueue, noqueuebast and nocallbacks; flags=HEX is any. A STATE is unl, exl, dfr
+// or shr, with which go the FLAGs try, docb, any, noexp, priority and quiet. A NAME or RESOURCE may
 // be quoted as in Go, or be WORD*N for WORD N times. A mode may be a number. The
 // lockspace is 1 unless said otherwise. A value is shown without the zeros at its
 // end.
@@ -237,6 +241,9 @@ var arity = map[string]int{
 }
 
 func (s *story) run(c *command) (string, error) {
+	if isGulmVerb(c) {
+		return s.gulm(c)
+	}
 	if n, ok := arity[c.verb]; !ok || len(c.words) < n {
 		return "", fmt.Errorf("no such command, or too few words")
 	}

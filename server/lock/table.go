@@ -16,9 +16,11 @@ type Table struct {
 	contentions arena[contentionRecord]
 	longNames   arena[longName]
 	values      arena[valueRecord]
+	gulms       arena[gulmRecord]
 
 	lockIndex     index
 	resourceIndex index
+	gulmIndex     index
 
 	spaces     []space // by number
 	lastSpace  uint32
@@ -87,7 +89,7 @@ func (t *Table) Clone() *Table {
 		limits: t.limits, lastSpace: t.lastSpace, lastToken: t.lastToken, lastOrder: t.lastOrder,
 		converting: t.converting, waiting: t.waiting, ended: t.ended, now: t.now,
 		locks: t.locks.clone(), resources: t.resources.clone(),
-		contentions: t.contentions.clone(), longNames: t.longNames.clone(), values: t.values.clone(),
+		contentions: t.contentions.clone(), longNames: t.longNames.clone(), values: t.values.clone(), gulms: t.gulms.clone(),
 		owners: slices.Clone(t.owners), spaces: slices.Clone(t.spaces),
 		ranges: *t.ranges.Clone(), rangeNames: t.rangeNames.clone(),
 	}
@@ -177,6 +179,9 @@ func (t *Table) give(o *owner, id ID, slot uint32, l *lockRecord) {
 // take makes a lock belong to nobody, for give.
 func (t *Table) take(o *owner, slot uint32) {
 	remove(&t.lockIndex, &t.locks, slot)
+	if l := t.locks.get(slot); l.marked() {
+		t.unmark(l)
+	}
 	t.unown(o, slot)
 }
 

@@ -181,7 +181,7 @@ func TestTwin_bulk(t *testing.T) {
 			}
 			t.Logf("at most %+v", seen)
 			if seen.locks < 10 || seen.converting < 2 || seen.waiting < 3 || seen.ended == 0 || seen.values < 2 ||
-				c.size != wide && (seen.frozen == 0 || seen.orphans < 2 || seen.remains < 3 || seen.crossed == 0) {
+				c.size != wide && (seen.frozen == 0 || seen.orphans < 2 || seen.remains < 3 || seen.crossed == 0 || seen.gulms < 4) {
 				t.Error("the run hardly touched anything")
 			}
 		})
@@ -189,11 +189,11 @@ func TestTwin_bulk(t *testing.T) {
 }
 
 func rare(k kind) bool {
-	return k >= opLeave
+	return k >= opLeave && k < opGulm
 }
 
 // tally remembers how far a run went.
-type tally struct{ locks, converting, waiting, frozen, orphans, remains, crossed, ended, values int }
+type tally struct{ locks, converting, waiting, frozen, orphans, remains, crossed, ended, values, gulms int }
 
 func (s *tally) note(w *twins) {
 	c := w.real.Counts()
@@ -216,6 +216,6 @@ func (s *tally) note(w *twins) {
 			crossings++
 		}
 	}
-	s.crossed = max(s.crossed, crossings)
+	s.crossed, s.gulms = max(s.crossed, crossings), max(s.gulms, w.real.gulms.used)
 	s.frozen, s.ended, s.values = max(s.frozen, frozen), max(s.ended, w.real.ended), max(s.values, w.real.values.used)
 }

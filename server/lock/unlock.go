@@ -11,7 +11,7 @@ type UnlockRequest struct {
 }
 
 // Unlock gives up a lock whatever queue it stands in: Unlocked, or Refused with
-// NotHeld or Invalid. It also ends a lock that was denied, which is how its
+// NotHeld or Invalid, also for a lock of the GULM layer. It also ends a lock that was denied, which is how its
 // session says that it knows.
 func (t *Table) Unlock(s Session, req UnlockRequest) Reply {
 	slot := t.findLock(s, req.ID)
@@ -22,7 +22,7 @@ func (t *Table) Unlock(s Session, req UnlockRequest) Reply {
 		return refuse(reason.Invalid)
 	case slot == 0:
 		return t.acknowledge(s, req.ID)
-	case !t.checkValue(t.resources.get(t.locks.get(slot).resource).lockspace, req.Value):
+	case !t.checkValue(t.resources.get(t.locks.get(slot).resource).lockspace, req.Value) || t.locks.get(slot).marked():
 		return refuse(reason.Invalid)
 	}
 	l := t.locks.get(slot)
@@ -121,9 +121,13 @@ func (t *Table) discard(o *owner, slot uint32) {
 	if l.queue != waiting {
 		t.letGo(slot)
 	}
+	hold := l.flags&gulmHold != 0
 	t.dequeue(slot)
 	t.dropLock(o, slot)
 	t.calm(resource)
+	if hold {
+		t.unhold(resource)
+	}
 }
 
 // end notes for a session how one of its requests ended.

@@ -58,6 +58,9 @@ func valueUseOf(fresh bool, held, granted Mode) valueUse {
 // useValue does with the value block what a grant of `mode` to a lock that held
 // `held` asks for, and returns the bytes if they were read and the status bits.
 func (t *Table) useValue(l *lockRecord, fresh bool, held, mode Mode, value []byte) ([]byte, Status) {
+	if l.marked() {
+		return t.useGulmValue(l, held, mode, value)
+	}
 	switch valueUseOf(fresh, held, mode) {
 	case valueRead:
 		if l.flags&ValBlk == 0 {

@@ -43,6 +43,8 @@ type LockState struct {
 	Denied reason.Reason
 	// Origin is the session that left an orphan, or remains.
 	Origin uint32
+	// Sub is the sub-id of a lock of the GULM layer, and 0 for all others.
+	Sub uint64
 }
 
 // ResourceState is one resource with its locks: granted, converting and waiting
@@ -188,7 +190,8 @@ func (t *Table) lockState(l *lockRecord) LockState {
 	return LockState{
 		Session: l.session, ID: l.id, Queue: Queue(l.queue), Granted: l.granted, Requested: l.requested,
 		Flags: l.flags, Blocking: uint8(l.blocking), Token: l.token, Order: l.order, Changed: l.changed,
-		Stamp: l.stamp, Frozen: o != nil && o.frozen, Status: l.status, Denied: l.denied, Origin: l.origin,
+		Stamp: l.stamp, Frozen: o != nil && o.frozen, Status: l.status, Denied: l.denied, Origin: l.left(),
+		Sub: t.sub(l),
 	}
 }
 
@@ -232,7 +235,11 @@ func (t *Table) grantedAgain(l *lockRecord) Event {
 		e.Kind, e.Status, e.Reason = EventDenied, 0, l.denied
 		return e
 	}
-	if l.flags&ValBlk != 0 {
+	switch {
+	case l.marked():
+		value, status := t.readGulm(l.resource)
+		e.Value, e.Status = value, e.Status|status
+	case l.flags&ValBlk != 0:
 		value, status := t.readValue(l.resource)
 		e.Value, e.Status = value, e.Status|status
 	}

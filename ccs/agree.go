@@ -82,6 +82,7 @@ func (c *Config) agree() {
 		path := "fence_devices/" + d.Name
 		a.add(path+"/agent", quote(d.Agent))
 		a.add(path+"/timeout", secondsValue(d.Timeout).text)
+		a.add(path+"/proves", quote(d.proves()))
 		a.params(path, d.Params)
 	}
 	sum := sha256.Sum256([]byte(a.hashed.String()))
@@ -94,6 +95,9 @@ func (c *Config) agreeLock(a *agreement) {
 	a.add(path+"durability", quote(c.Lock.Durability))
 	for _, s := range lockSettings {
 		a.add(path+s.key, s.value(&c.Lock).text)
+	}
+	for _, s := range switchSettings {
+		a.add(path+s.key, quote(yesNo(*s.to(&c.Lock))))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 // when single values are at fault, so that one look shows everything.
 func (l *loader) crossCheck() {
 	l.checkServers()
+	l.checkFenceMethods()
 	l.checkPorts()
 	l.checkAddresses()
 	used := make(map[string]bool, len(l.cfg.Devices))

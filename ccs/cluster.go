@@ -96,6 +96,21 @@ var lockSettings = []lockSetting{
 		def: 60, low: 0.1, high: 86400,
 		seconds: func(g *LockGulm) *time.Duration { return &g.FenceRetryPauseMax },
 	},
+	{
+		key: "breaker_nodes", doc: "automatic fencing is paused if more nodes than this vanish within breaker_window; 0 for no such limit",
+		def: 10, low: 0, high: 100_000,
+		count: func(g *LockGulm) *int { return &g.BreakerNodes },
+	},
+	{
+		key: "breaker_percent", doc: "or more per cent of the logged-in nodes, and at least three; 100 for no such limit",
+		def: 50, low: 1, high: 100,
+		count: func(g *LockGulm) *int { return &g.BreakerPercent },
+	},
+	{
+		key: "breaker_window", doc: "seconds within which vanished nodes count together",
+		def: 30, low: 0.1, high: 3600,
+		seconds: func(g *LockGulm) *time.Duration { return &g.BreakerWindow },
+	},
 }
 
 // Key describes one key of the section lock_gulm, for manual pages and help.
@@ -117,6 +132,9 @@ func Keys() []Key {
 			Name: s.key, Doc: s.doc, Default: s.show(s.def),
 			Range: s.show(s.low) + " to " + s.show(s.high),
 		})
+	}
+	for _, s := range switchSettings {
+		keys = append(keys, Key{Name: s.key, Doc: s.doc, Default: quote(yesNo(s.def)), Range: `"yes" or "no"`})
 	}
 	return keys
 }
@@ -148,6 +166,9 @@ func defaultLockGulm() LockGulm {
 		} else {
 			*s.count(&g) = int(s.def)
 		}
+	}
+	for _, s := range switchSettings {
+		*s.to(&g) = s.def
 	}
 	return g
 }
@@ -224,6 +245,9 @@ func (l *loader) readLockGulm(s *section) {
 	}
 	for _, set := range lockSettings {
 		known[set.key] = handler{value: func(it item) { l.readSetting(s, set, it) }}
+	}
+	for _, set := range switchSettings {
+		known[set.key] = handler{value: func(it item) { l.readSwitch(s, set, it) }}
 	}
 	l.walk(s, known, oldLockKeys)
 	if _, ok := l.lockLines["servers"]; !ok {

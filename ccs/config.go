@@ -48,6 +48,15 @@ type LockGulm struct {
 	// FenceRetryPause is the pause after all methods of a node failed; it
 	// doubles with each further round up to FenceRetryPauseMax.
 	FenceRetryPause, FenceRetryPauseMax time.Duration
+	// Automatic fencing is paused if, within BreakerWindow, more than BreakerNodes
+	// nodes vanish (0 for no such limit), or more than BreakerPercent per cent of
+	// those that are logged in, and at least three.
+	BreakerNodes, BreakerPercent int
+	BreakerWindow                time.Duration
+	// TrustReboot: a new boot id proves that the node's earlier life is gone.
+	TrustReboot bool
+	// FenceServers: lock servers that vanish are expired and fenced like nodes.
+	FenceServers bool
 }
 
 // Node is one machine of the cluster.
@@ -63,10 +72,13 @@ type Node struct {
 	// CorePort and RaftPort replace the ports of lock_gulm for a server; 0
 	// where the node does not set them.
 	CorePort, RaftPort int
-	// Methods are tried in this order; never empty.
+	// Methods are tried in this order; empty only for a lock server if
+	// FenceServers is not set.
 	Methods []Method
 
 	line int
+	// fenceLine is where fence methods are missing, 0 if they are not.
+	fenceLine int
 }
 
 // Interface is one network interface of a node.
@@ -109,10 +121,14 @@ type Device struct {
 	Agent string
 	// Timeout bounds one run of the agent.
 	Timeout time.Duration
-	// Params are the agent's parameters without "agent" and "timeout".
+	// Params are the agent's parameters without "agent", "timeout" and "proves".
 	Params []Param
+	// Power: when the agent succeeds the machine has lost its power, so that it
+	// can come back only with another boot id. Otherwise it is only cut off.
+	Power bool
 
-	line int
+	line      int
+	provesSet bool
 }
 
 // Param is one parameter of a fence agent. Either Value or Secret holds its

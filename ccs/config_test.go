@@ -73,6 +73,7 @@ func TestDefaults(t *testing.T) {
 		MaxLocks: 4194304, MaxResources: 4194304, MaxSessions: 4096,
 		MaxRequestsInFlight: 1024, MaxLockspaces: 256, HighLocks: 1048576,
 		FenceRetryPause: 5 * time.Second, FenceRetryPauseMax: time.Minute,
+		BreakerNodes: 10, BreakerPercent: 50, BreakerWindow: 30 * time.Second, TrustReboot: true, FenceServers: true,
 	}
 	if !reflect.DeepEqual(cfg.Lock, want) {
 		t.Errorf("got %+v, want %+v", cfg.Lock, want)
@@ -80,7 +81,7 @@ func TestDefaults(t *testing.T) {
 	if cfg.Expiry() != 6*time.Second {
 		t.Errorf("nodes expire after %v, want 6s", cfg.Expiry())
 	}
-	if len(Keys()) != len(lockSettings)+2 {
+	if len(Keys()) != len(lockSettings)+len(switchSettings)+2 {
 		t.Errorf("Keys describes %d keys", len(Keys()))
 	}
 	for _, k := range Keys() {
@@ -174,7 +175,7 @@ func TestFencePlan(t *testing.T) {
 		}}
 	}
 	want := fence.Plan{Node: "fs01", Methods: []fence.Method{
-		{Name: "board", Steps: []fence.Step{{
+		{Name: "board", Power: true, Steps: []fence.Step{{
 			Device: "bmc", Agent: "fence_ipmilan", Timeout: time.Minute,
 			Params: []fence.Param{
 				{Key: "passwd", Value: "geheim-node", Secret: true},
@@ -182,7 +183,7 @@ func TestFencePlan(t *testing.T) {
 				{Key: "lanplus", Value: "yes"},
 			},
 		}}},
-		{Name: "both", Steps: []fence.Step{
+		{Name: "both", Power: true, Steps: []fence.Step{
 			pdu("off"), pdu2("off", 5*time.Second), pdu("on"), pdu2("on", 7500*time.Millisecond),
 		}},
 	}}

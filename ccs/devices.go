@@ -53,7 +53,12 @@ func (l *loader) readDevice(s *section) Device {
 		case "agent":
 			found = true
 			d.Agent = l.readAgent(s, it)
+		case "proves":
+			l.readProves(s, it, &d)
 		}
+	}
+	if !d.provesSet {
+		d.Power = provesPower(d.Agent)
 	}
 	if !found {
 		cure := `write agent = "fence_ipmilan", or whichever fits it`
@@ -99,8 +104,8 @@ func (l *loader) readTimeout(s *section, it item, to *time.Duration) {
 	}
 }
 
-// readParams reads the parameters for an agent: every key but agent and
-// timeout. Agents know their keys themselves, so none is unknown here.
+// readParams reads the parameters for an agent: every key but agent, timeout and
+// proves. Agents know their keys themselves, so none is unknown here.
 func (l *loader) readParams(s *section) []Param {
 	var params []Param
 	before := make(map[string]item, len(s.items))
@@ -118,7 +123,7 @@ func (l *loader) readParams(s *section) []Param {
 			continue
 		}
 		before[sameKey(name)] = it
-		if it.key == "agent" || it.key == "timeout" {
+		if it.key == "agent" || it.key == "timeout" || it.key == "proves" {
 			continue
 		}
 		if p, ok := l.readParam(s, it); ok {

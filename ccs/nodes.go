@@ -48,6 +48,9 @@ func (l *loader) readNode(s *section) Node {
 		"core_port": port(&n.CorePort),
 		"raft_port": port(&n.RaftPort),
 		"fence": {section: func(sub *section) {
+			if len(sub.items) == 0 {
+				n.fenceLine = sub.line
+			}
 			n.Methods = l.readMethods(n.Name, sub)
 		}},
 	}, nil)
@@ -55,8 +58,7 @@ func (l *loader) readNode(s *section) Node {
 		l.fault(s.file, s.line, fmt.Sprintf("the node %q has no addresses", n.Name), `write ip_interfaces { eth0 = "192.0.2.1" }`)
 	}
 	if !s.has("fence") {
-		l.fault(s.file, s.line, fmt.Sprintf("the node %q has no fence methods, so its locks would never be free again if it failed", n.Name),
-			"write fence { method { device { } } }; an operator can be a device too (agent fence_manual)")
+		n.fenceLine = s.line
 	}
 	l.chooseAddr(&n, useDevLine)
 	return n
@@ -161,10 +163,6 @@ func (l *loader) readMethods(node string, s *section) []Method {
 			methods = append(methods, m)
 		}
 	}
-	if len(s.items) == 0 {
-		l.fault(s.file, s.line, fmt.Sprintf("the node %q has no fence methods, so its locks would never be free again if it failed", node),
-			"write fence { method { device { } } }; an operator can be a device too (agent fence_manual)")
-	}
 	return methods
 }
 
@@ -182,6 +180,8 @@ func (l *loader) readUses(s *section) []Use {
 			switch p.key {
 			case "timeout":
 				l.readTimeout(it.sec, p, &use.Timeout)
+			case "proves":
+				l.fault(s.file, p.line, `"proves" belongs to a device, not to its use`, "move it to the device in "+FenceFile)
 			case "agent":
 				l.fault(s.file, p.line, `"agent" belongs to a device, not to its use`, "move it to the device in "+FenceFile)
 			}

@@ -9,10 +9,10 @@ import (
 // FencePlan returns everything that may be tried to fence the node, in order.
 // The parameters of a step are those of the node's method followed by those of
 // the device; where both set the same one, under its old or new name, that of
-// the node wins. It returns false if nodes.ccs knows no such node.
+// the node wins. It returns false if nodes.ccs knows no such node, or no method for it.
 func (c *Config) FencePlan(node string) (fence.Plan, bool) {
 	n, ok := c.Node(node)
-	if !ok {
+	if !ok || len(n.Methods) == 0 {
 		return fence.Plan{}, false
 	}
 	plan := fence.Plan{Node: n.Name, Methods: make([]fence.Method, 0, len(n.Methods))}
@@ -20,6 +20,8 @@ func (c *Config) FencePlan(node string) (fence.Plan, bool) {
 		method := fence.Method{Name: m.Name, Steps: make([]fence.Step, 0, len(m.Uses))}
 		for _, use := range m.Uses {
 			method.Steps = append(method.Steps, c.step(use))
+			d, _ := c.Device(use.Device)
+			method.Power = method.Power || d.Power && !onActions[actionOf(mergeParams(use, d))]
 		}
 		plan.Methods = append(plan.Methods, method)
 	}

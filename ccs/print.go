@@ -39,6 +39,9 @@ func (c *Config) tree(file string) *section {
 		for _, s := range lockSettings {
 			lock.set(s.key, s.value(&c.Lock))
 		}
+		for _, s := range switchSettings {
+			lock.set(s.key, stringValue(yesNo(*s.to(&c.Lock))))
+		}
 	case NodesFile:
 		for i := range c.Nodes {
 			c.Nodes[i].fill(top.add(c.Nodes[i].Name))
@@ -47,6 +50,9 @@ func (c *Config) tree(file string) *section {
 		for _, d := range c.Devices {
 			s := top.add(d.Name)
 			s.set("agent", stringValue(d.Agent))
+			if d.provesSet {
+				s.set("proves", stringValue(d.proves()))
+			}
 			fillParams(s, d.Timeout, d.Params)
 		}
 	}
@@ -75,6 +81,9 @@ func (n *Node) fill(s *section) {
 	}
 	if n.RaftPort != 0 {
 		s.set("raft_port", intValue(n.RaftPort))
+	}
+	if len(n.Methods) == 0 {
+		return
 	}
 	methods := s.add("fence")
 	for _, m := range n.Methods {

@@ -28,6 +28,7 @@ type Node struct {
 	servers     *locator
 	loginID     []byte
 	session     uint64
+	replaces    uint64 // while logging in: the life of this machine that was in the way
 	incarnation uint64
 	expiry      time.Duration
 
@@ -103,6 +104,7 @@ func (n *Node) login(ctx context.Context) (addr string, reply *gulmv1.LoginReply
 		var err error
 		reply, err = gulmv1.NewCoreServiceClient(conn).Login(ctx, n.loginRequest())
 		unsure = unsure || ctx.Err() != nil
+		n.replaces = inTheWay(err)
 		return err
 	})
 	if err != nil && unsure {
@@ -114,6 +116,8 @@ func (n *Node) login(ctx context.Context) (addr string, reply *gulmv1.LoginReply
 func (n *Node) loginRequest() *gulmv1.LoginRequest {
 	return &gulmv1.LoginRequest{
 		Cluster: n.cfg.Cluster, Node: n.cfg.Node, BootId: n.cfg.BootID, LoginId: n.loginID, Process: n.cfg.Process,
+		Unimportant: n.cfg.Unimportant, Locked: n.cfg.Locked, Container: n.cfg.Container != nil && *n.cfg.Container,
+		Replaces: n.replaces,
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,6 +11,7 @@ import (
 
 	gulmv1 "lock_gulmd/proto/gulm/v1"
 	"lock_gulmd/proto/gulmerr"
+	"lock_gulmd/proto/life"
 )
 
 func TestDial_RefusesFaultyConfigs(t *testing.T) {
@@ -54,11 +54,11 @@ func TestConfig_Defaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	boot, err := os.ReadFile(bootIDFile)
+	boot, err := life.BootID()
 	if err != nil {
 		t.Skip("this system has no boot id")
 	}
-	if cfg.BootID != strings.TrimSpace(string(boot)) || len(cfg.Process) != maxProcess || cfg.MaxInFlight != DefaultMaxInFlight {
+	if cfg.BootID != boot || cfg.Container == nil || len(cfg.Process) != maxProcess || cfg.MaxInFlight != DefaultMaxInFlight {
 		t.Fatalf("defaults are %+v", cfg)
 	}
 }

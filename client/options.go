@@ -9,8 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
+
+	"lock_gulmd/proto/life"
 )
 
 // Defaults and ranges of Config.
@@ -36,8 +37,6 @@ const (
 	// maxBootID and maxProcess are the contract's limits, bytes.
 	maxBootID  = 64
 	maxProcess = 64
-	// bootIDFile has the kernel's boot id.
-	bootIDFile = "/proc/sys/kernel/random/boot_id"
 )
 
 // Config says who logs in where. Cluster, Node and Servers have no defaults.
@@ -55,6 +54,17 @@ type Config struct {
 	// Process says what logs in, for people, up to 64 bytes. Empty means the
 	// program's name.
 	Process string
+	// Unimportant: if this process goes silent only its own session ends, and the
+	// node lives on, as long as it holds no locks and has joined no lockspace that
+	// needs a fence. By default its silence fails the node.
+	Unimportant bool
+	// Locked: this service must be gone before the lock servers may be shut down
+	// so that their quorum is lost, as a mounted file system.
+	Locked bool
+	// Container says that the node is a container, so that BootID is that of its
+	// host and a new one does not prove that the node has booted. nil means to look
+	// for the usual signs.
+	Container *bool
 	// TLS holds the node's certificate and the CA. nil means plain text, which
 	// is refused unless every server address is a loopback address.
 	TLS *tls.Config
@@ -123,11 +133,15 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.Process = c.Process[:min(len(c.Process), maxProcess)]
 	if c.BootID == "" {
-		id, err := os.ReadFile(bootIDFile)
+		id, err := life.BootID()
 		if err != nil {
 			return c, fmt.Errorf("client: cannot tell this life of the node from an earlier one; set Config.BootID: %w", err)
 		}
-		c.BootID = strings.TrimSpace(string(id))
+		c.BootID = id
+	}
+	if c.Container == nil {
+		in := life.InContainer()
+		c.Container = &in
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

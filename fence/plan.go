@@ -60,6 +60,9 @@ type Method struct {
 	Name string
 	// Steps run in order and are never empty in a validated Plan.
 	Steps []Step
+	// Power: when the method has succeeded the machine has lost its power, so
+	// that it can come back only by booting. Otherwise it is only cut off.
+	Power bool
 }
 
 // Plan is everything that fence_node may try for one node: its methods in the

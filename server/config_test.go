@@ -27,7 +27,7 @@ func simulated(t *testing.T, old, changed string) *ccs.Config {
 		fmt.Fprintf(&nodes, "  %s { ip_interfaces { eth0 = %q } fence { power { switch { port = %q } } } }\n", name, address, name)
 	}
 	src := []string{
-		`cluster { name = "sim" lock_gulm { servers = ["lk1", "lk2", "lk3"] heartbeat_rate = 2.000 allowed_misses = 2 } }`,
+		`cluster { name = "sim" lock_gulm { servers = ["lk1", "lk2", "lk3"] heartbeat_rate = 2.000 allowed_misses = 2 fence_servers = "no" } }`,
 		"nodes {\n" + nodes.String() + "}\n",
 		`fence_devices { switch { agent = "fence_sim" } }`,
 	}

@@ -46,6 +46,12 @@ type Options struct {
 	Log *slog.Logger
 	// Version is shown by status.
 	Version string
+	// BootID is new with every life of this machine; empty means the kernel's. It
+	// is of use only if servers are fenced like nodes.
+	BootID string
+	// Container says that this server runs in a container, whose boot id is that of
+	// its host; nil looks for itself.
+	Container *bool
 	// Tune may change the replica's settings before it opens; may be nil.
 	Tune func(*replica.Config)
 }

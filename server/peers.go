@@ -90,15 +90,18 @@ func (p *peers) close() {
 	}
 }
 
-// enter tells the master that this server has started.
-func (p *peers) enter(ctx context.Context, master string) error {
+// enter tells the master that this server has started; replaces is the life of
+// this machine that an earlier refusal named.
+func (p *peers) enter(ctx context.Context, master string, replaces uint64) error {
 	c, err := p.client(master)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
 	defer cancel()
-	_, err = c.Enter(ctx, &gulmv1.EnterRequest{Server: p.opt.Name, Digest: p.opt.Cluster.Digest()})
+	_, err = c.Enter(ctx, &gulmv1.EnterRequest{
+		Server: p.opt.Name, Digest: p.opt.Cluster.Digest(), BootId: p.opt.BootID, Container: *p.opt.Container, Replaces: replaces,
+	})
 	return gulmerr.FromStatus(err)
 }
 
@@ -120,26 +123,6 @@ func (p *peers) mismatch(m replica.Mismatch) {
 	select {
 	case p.mismatches <- m:
 	default:
-	}
-}
-
-// announce tells the first master that it meets that this server has started.
-func (s *Server) announce(ctx context.Context) {
-	for wait(ctx, announcePeriod) {
-		st := s.replica.Status()
-		if s.master.Serving() {
-			return // its term has begun in the state
-		}
-		if st.Leading || st.Leader == "" {
-			continue
-		}
-		err := s.peers.enter(ctx, st.Leader)
-		if err == nil {
-			return
-		}
-		if errors.Is(err, gulmerr.ErrBadConfig) {
-			s.peers.mismatch(replica.Mismatch{Peer: st.Leader, Field: "config", Err: err})
-		}
 	}
 }
 

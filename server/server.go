@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/credentials"
@@ -37,9 +38,11 @@ type Server struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	ending sync.Once
-	done   chan struct{}
-	err    error
+	// leaving is set once this server has begun to log out.
+	leaving atomic.Bool
+	ending  sync.Once
+	done    chan struct{}
+	err     error
 }
 
 // Open starts a server; it serves as soon as the servers have a master. An error
@@ -52,6 +55,9 @@ func Open(opt Options) (*Server, error) {
 	s := &Server{opt: opt, log: opt.Log, hub: session.NewHub(0), done: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if err := s.opt.identify(); err != nil {
+		return nil, err
 	}
 	s.peers = newPeers(&s.opt)
 	s.machine = machine.New(s.hub.Deliver)
@@ -106,6 +112,11 @@ func (s *Server) masterConfig() master.Config {
 			Locks: uint64(lock.MaxLocks), Resources: uint64(lock.MaxResources), Lockspaces: uint64(lock.MaxLockspaces),
 			Sessions: uint64(lock.MaxSessions), InFlight: uint64(lock.MaxRequestsInFlight),
 		},
+	}
+	cfg.TrustReboot = lock.TrustReboot
+	cfg.Breaker = master.Breaker{Nodes: lock.BreakerNodes, Percent: lock.BreakerPercent, Window: lock.BreakerWindow}
+	if lock.FenceServers {
+		cfg.BootID, cfg.Container = s.opt.BootID, *s.opt.Container
 	}
 	if cfg.Fencer == nil {
 		cfg.Fencer = &fence.Runner{Log: s.log}
@@ -165,8 +176,10 @@ func (s *Server) View(f func(*state.State)) { s.machine.View(f) }
 // with ErrLastQuorum if nodes would be left without quorum, and with an error if
 // no master can be told; with force it always succeeds.
 func (s *Server) Leave(ctx context.Context, force bool) error {
+	s.leaving.Store(true)
 	err := s.tellMaster(ctx, force)
 	if err != nil && !force {
+		s.leaving.Store(false)
 		return err
 	}
 	if err != nil {

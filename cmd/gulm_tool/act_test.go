@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"google.golang.org/grpc/credentials"
 
+	"lock_gulmd/cmd/internal/tool"
 	"lock_gulmd/cmd/internal/tool/tooltest"
 	gulmv1 "lock_gulmd/proto/gulm/v1"
 	"lock_gulmd/proto/gulmerr"
@@ -18,7 +20,7 @@ func TestExpire(t *testing.T) {
 	c := tooltest.Start(t, 3, nil)
 	golden(t, c, "expire/done.txt", 0, on(c, "expire", "fs01", "--reason", "hangs"))
 	golden(t, c, "expire/done.json", 0, on(c, "forceexpire", "fs01", "--reason", "hangs", "--json"))
-	want := `ForceExpire node:"fs01" reason:"hangs"`
+	want := fmt.Sprintf("ForceExpire node:\"fs01\" reason:\"hangs\" operator:%q", tool.Operator())
 	if got := c.Servers[0].Requests(); !slices.Equal(got, []string{want, want}) {
 		t.Errorf("requests %q", got)
 	}

@@ -42,7 +42,7 @@ func expire(ctx context.Context, env *tool.Env, node, reason string) error {
 	ctx, cancel := env.Limit(ctx)
 	defer cancel()
 	err = c.Master(ctx, tool.Call{Do: func(ctx context.Context, conn *grpc.ClientConn) error {
-		_, err := gulmv1.NewAdminServiceClient(conn).ForceExpire(ctx, &gulmv1.ForceExpireRequest{Node: node, Reason: reason})
+		_, err := gulmv1.NewAdminServiceClient(conn).ForceExpire(ctx, &gulmv1.ForceExpireRequest{Node: node, Reason: reason, Operator: tool.Operator()})
 		return err
 	}})
 	if errors.Is(err, gulmerr.ErrWrongState) {

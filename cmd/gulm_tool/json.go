@@ -25,11 +25,14 @@ type statusJSON struct {
 	Nodes         []nodeJSON   `json:"nodes"`
 	PendingFences []fenceJSON  `json:"pending_fences"`
 	WaitingFor    []string     `json:"waiting_for"`
-	Locks         uint64       `json:"locks"`
-	Waiters       uint64       `json:"waiters"`
-	Resources     uint64       `json:"resources"`
-	Lockspaces    uint64       `json:"lockspaces"`
-	Sessions      uint64       `json:"sessions"`
+	Breaker       breakerJSON  `json:"breaker"`
+	// Counters are those of the server of "view" since it started.
+	Counters   map[string]uint64 `json:"counters"`
+	Locks      uint64            `json:"locks"`
+	Waiters    uint64            `json:"waiters"`
+	Resources  uint64            `json:"resources"`
+	Lockspaces uint64            `json:"lockspaces"`
+	Sessions   uint64            `json:"sessions"`
 }
 
 // serverJSON is one lock server. Without an answer only name, address,
@@ -79,19 +82,28 @@ type sessionJSON struct {
 	Process  string `json:"process"`
 	Locks    uint64 `json:"locks"`
 	Attached bool   `json:"attached"`
+	// Important: its silence fails the node. Locked: it must be gone before the
+	// servers may be shut down below quorum. Server: it is the node's lock server.
+	Important bool `json:"important"`
+	Locked    bool `json:"locked"`
+	Container bool `json:"container"`
+	Server    bool `json:"server"`
 }
 
 // fenceJSON is one fence. State is wanted, proved or acknowledged.
 type fenceJSON struct {
-	Node        string        `json:"node"`
-	Incarnation uint64        `json:"incarnation"`
-	State       string        `json:"state"`
-	Reason      string        `json:"reason"`
-	WantedMs    int64         `json:"wanted_ms"`
-	SettledMs   int64         `json:"settled_ms"`
-	Rounds      uint32        `json:"rounds"`
-	By          string        `json:"by"`
-	Attempts    []attemptJSON `json:"attempts"`
+	Node        string `json:"node"`
+	Incarnation uint64 `json:"incarnation"`
+	State       string `json:"state"`
+	Reason      string `json:"reason"`
+	WantedMs    int64  `json:"wanted_ms"`
+	SettledMs   int64  `json:"settled_ms"`
+	Rounds      uint32 `json:"rounds"`
+	By          string `json:"by"`
+	// Power: the machine lost its power. Operator expired it by force.
+	Power    bool          `json:"power"`
+	Operator string        `json:"operator"`
+	Attempts []attemptJSON `json:"attempts"`
 }
 
 // attemptJSON is one run of an agent.
@@ -111,6 +123,7 @@ func (v *view) json() statusJSON {
 		Cluster: b.GetCluster(), Quorate: v.serving != nil, Master: v.serving.GetServer(), View: b.GetServer(), Quorum: b.GetQuorum(),
 		Disagreements: append([]string{}, v.disagreements...), WaitingFor: append([]string{}, v.waitingFor()...),
 		Servers: []serverJSON{}, Nodes: nodesToJSON(b.GetNodes()), PendingFences: []fenceJSON{},
+		Breaker: breakerToJSON(b.GetBreaker()), Counters: countersToJSON(b.GetCounters()),
 		Locks: b.GetLocks(), Waiters: b.GetWaiters(), Resources: b.GetResources(), Lockspaces: b.GetLockspaces(), Sessions: b.GetSessions(),
 	}
 	for i := range v.answers {
@@ -154,7 +167,10 @@ func nodeToJSON(n *gulmv1.Node) nodeJSON {
 		Locks: n.GetLocks(), Sessions: []sessionJSON{}, Fence: fenceToJSON(n.GetFence()),
 	}
 	for _, s := range n.GetSessions() {
-		out.Sessions = append(out.Sessions, sessionJSON{s.GetSession(), s.GetProcess(), s.GetLocks(), s.GetAttached()})
+		out.Sessions = append(out.Sessions, sessionJSON{
+			Session: s.GetSession(), Process: s.GetProcess(), Locks: s.GetLocks(), Attached: s.GetAttached(),
+			Important: !s.GetUnimportant(), Locked: s.GetLocked(), Container: s.GetContainer(), Server: s.GetServer(),
+		})
 	}
 	return out
 }
@@ -165,7 +181,7 @@ func fenceToJSON(f *gulmv1.Fence) *fenceJSON {
 	}
 	out := &fenceJSON{
 		Node: f.GetNode(), Incarnation: f.GetIncarnation(), State: tool.FenceState(f.GetState()), Reason: f.GetReason(),
-		WantedMs: f.GetWantedMs(), SettledMs: f.GetSettledMs(), Rounds: f.GetRounds(), By: f.GetBy(), Attempts: []attemptJSON{},
+		WantedMs: f.GetWantedMs(), SettledMs: f.GetSettledMs(), Rounds: f.GetRounds(), By: f.GetBy(), Power: f.GetPower(), Operator: f.GetOperator(), Attempts: []attemptJSON{},
 	}
 	for _, a := range f.GetAttempts() {
 		out.Attempts = append(out.Attempts, attemptJSON{
@@ -173,4 +189,11 @@ func fenceToJSON(f *gulmv1.Fence) *fenceJSON {
 		})
 	}
 	return out
+}
+
+func countersToJSON(counters map[string]uint64) map[string]uint64 {
+	if counters == nil {
+		return map[string]uint64{}
+	}
+	return counters
 }

@@ -30,6 +30,7 @@ var verbs = []func(*tool.Env) *cobra.Command{
 	ackCommand,
 	demoCommand,
 	expireCommand,
+	fenceCommand,
 	locksCommand,
 	nodeinfoCommand,
 	nodelistCommand,

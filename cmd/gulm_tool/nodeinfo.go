@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -70,10 +71,11 @@ func printNode(w io.Writer, n *gulmv1.Node) error {
 		return nil
 	}
 	fmt.Fprintln(w)
-	rows = [][]string{{"SESSION", "LOCKS", "ATTACHED", "PROCESS"}}
+	rows = [][]string{{"SESSION", "LOCKS", "ATTACHED", "SERVICE", "PROCESS"}}
 	for _, s := range n.GetSessions() {
 		rows = append(rows, []string{
-			strconv.FormatUint(s.GetSession(), 10), strconv.FormatUint(s.GetLocks(), 10), yesNo(s.GetAttached()), tool.Line(s.GetProcess()),
+			strconv.FormatUint(s.GetSession(), 10), strconv.FormatUint(s.GetLocks(), 10), yesNo(s.GetAttached()), service(s),
+			tool.Line(s.GetProcess()),
 		})
 	}
 	return tool.Table(w, "", rows)
@@ -89,4 +91,22 @@ func fenceWords(f *gulmv1.Fence) string {
 	}
 	return fmt.Sprintf("%s by %s at %s (incarnation %d: %s)",
 		tool.FenceState(f.GetState()), tool.Line(f.GetBy()), tool.Stamp(f.GetSettledMs()), f.GetIncarnation(), tool.Line(f.GetReason()))
+}
+
+// service says what kind of service a session is.
+func service(s *gulmv1.Session) string {
+	words := []string{"important"}
+	if s.GetUnimportant() {
+		words[0] = "unimportant"
+	}
+	if s.GetLocked() {
+		words = append(words, "locked")
+	}
+	if s.GetContainer() {
+		words = append(words, "container")
+	}
+	if s.GetServer() {
+		words = append(words, "server")
+	}
+	return strings.Join(words, ",")
 }

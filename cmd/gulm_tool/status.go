@@ -23,7 +23,7 @@ other are shown first. With HOST, asks that one and those that it names.
 
 With --json prints one object with the keys
   cluster quorate master view quorum disagreements servers nodes pending_fences
-  waiting_for locks waiters resources lockspaces sessions
+  waiting_for breaker counters locks waiters resources lockspaces sessions
 Durations (..._ms) are milliseconds, moments (since_ms, wanted_ms, settled_ms,
 start_ms) milliseconds since 1970; "view" is the server that said all but "servers".
 
@@ -86,6 +86,9 @@ func (v *view) print(w io.Writer) error {
 	fmt.Fprintf(w, "%s\n", v.headline())
 	for _, d := range v.disagreements {
 		fmt.Fprintf(w, "!! DISAGREEMENT: %s\n", tool.Line(d))
+	}
+	if b := v.best.GetBreaker(); b.GetPaused() {
+		fmt.Fprintf(w, "!! AUTOMATIC FENCING IS PAUSED since %s: %s\n", tool.Stamp(b.GetSinceMs()), tool.Line(b.GetReason()))
 	}
 	fmt.Fprintln(w)
 	if err := tool.Table(w, "", v.serverRows()); err != nil {
@@ -176,6 +179,7 @@ func nodeRows(nodes []*gulmv1.Node) [][]string {
 		if n.GetServer() {
 			notes = append(notes, "lock server")
 		}
+		notes = append(notes, services(n)...)
 		if f := n.GetFence(); f.GetState() == gulmv1.FenceState_FENCE_STATE_WANTED {
 			notes = append(notes, fmt.Sprintf("fence pending, round %d", f.GetRounds()))
 		}
@@ -186,4 +190,25 @@ func nodeRows(nodes []*gulmv1.Node) [][]string {
 		})
 	}
 	return rows
+}
+
+// services names what is special about the services of a node.
+func services(n *gulmv1.Node) []string {
+	locked, unimportant := 0, 0
+	for _, s := range n.GetSessions() {
+		if s.GetLocked() {
+			locked++
+		}
+		if s.GetUnimportant() {
+			unimportant++
+		}
+	}
+	var notes []string
+	if locked > 0 {
+		notes = append(notes, fmt.Sprintf("%d locked", locked))
+	}
+	if unimportant > 0 {
+		notes = append(notes, fmt.Sprintf("%d unimportant", unimportant))
+	}
+	return notes
 }

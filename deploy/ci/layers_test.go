@@ -31,6 +31,7 @@ type rule struct {
 // layers has every package of the module. Add a new package here, in the
 // lowest layer that holds what it needs.
 var layers = []rule{
+	{pattern: "proto/life", layer: 0, std: true},
 	{pattern: "server/reason", layer: 0, std: true, tests: []string{"proto/gulmerr"}},
 
 	{pattern: "server/lock", layer: 1, std: true},

@@ -83,6 +83,11 @@ var (
 	ErrMounted = errors.New("lockspace is mounted on this node already")
 	// ErrNotMounted: the session does not mount the lockspace.
 	ErrNotMounted = errors.New("lockspace is not mounted")
+	// ErrFenceLied: the node was said to have lost its power, and comes back with
+	// the same boot id: it had not.
+	ErrFenceLied = errors.New("fence did not cut the power")
+	// ErrPaused: automatic expiry and fencing are paused.
+	ErrPaused = errors.New("automatic fencing is paused")
 	// ErrInternal: a fault of the program; the server's log has the details.
 	ErrInternal = errors.New("internal error")
 )

@@ -19,6 +19,9 @@ const (
 	MetaMaster = "master"
 	// MetaAddress is the master's address for nodes and tools, with ErrNotMaster.
 	MetaAddress = "address"
+	// MetaIncarnation is the life of the node that is in the way of a login, with
+	// ErrStaleIncarnation and ErrNotFenced.
+	MetaIncarnation = "incarnation"
 )
 
 // Error is a sentinel with its story: what happened to whom, and data for

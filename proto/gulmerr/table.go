@@ -69,6 +69,8 @@ var table = []Entry{
 	{ErrNotRecovering, "NOT_RECOVERING", codes.FailedPrecondition, ExitRefused},
 	{ErrMounted, "MOUNTED", codes.FailedPrecondition, ExitRefused},
 	{ErrNotMounted, "NOT_MOUNTED", codes.FailedPrecondition, ExitRefused},
+	{ErrFenceLied, "FENCE_LIED", codes.FailedPrecondition, ExitRefused},
+	{ErrPaused, "PAUSED", codes.FailedPrecondition, ExitRefused},
 }
 
 // Table returns a copy of all rows in their documented order.

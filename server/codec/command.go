@@ -43,14 +43,15 @@ func setBody(m *raftlogv1.Command, c state.Command) {
 	case state.Login:
 		m.Body = &raftlogv1.Command_Login{Login: &raftlogv1.Login{
 			Node: utf8(c.Node), BootId: utf8(c.BootID), LoginId: c.LoginID[:], Process: utf8(c.Process), ExpiryMs: c.Expiry,
-			WatchdogMs: c.Watchdog,
+			WatchdogMs: c.Watchdog, Flags: uint32(c.Flags),
+			Replaces: c.Replaces,
 		}}
 	case state.Logout:
 		m.Body = &raftlogv1.Command_Logout{Logout: &raftlogv1.Logout{Session: c.Session}}
 	case state.Expire:
 		m.Body = &raftlogv1.Command_Expire{Expire: &raftlogv1.Expire{
 			Term: c.Term, Node: utf8(c.Node), Incarnation: c.Incarnation, SeenIndex: c.Seen, SilentMs: c.Silent, Reason: utf8(c.Reason),
-			Session: c.Session,
+			Session: c.Session, Operator: utf8(c.Operator),
 		}}
 	case state.FenceBegin:
 		m.Body = &raftlogv1.Command_FenceBegin{FenceBegin: &raftlogv1.FenceBegin{
@@ -60,7 +61,7 @@ func setBody(m *raftlogv1.Command, c state.Command) {
 		m.Body = &raftlogv1.Command_FenceAttempted{FenceAttempted: attemptToLog(c.Term, c.Life, c.Attempt)}
 	case state.FenceProved:
 		m.Body = &raftlogv1.Command_FenceProved{FenceProved: &raftlogv1.FenceProved{
-			Term: c.Term, Node: utf8(c.Node), Incarnation: c.Incarnation, By: utf8(c.By),
+			Term: c.Term, Node: utf8(c.Node), Incarnation: c.Incarnation, By: utf8(c.By), Power: c.Power,
 		}}
 	case state.FenceAcknowledged:
 		m.Body = &raftlogv1.Command_FenceAcknowledged{FenceAcknowledged: &raftlogv1.FenceAcknowledged{
@@ -75,7 +76,21 @@ func setBody(m *raftlogv1.Command, c state.Command) {
 	case state.ServerLeft:
 		m.Body = &raftlogv1.Command_ServerLeft{ServerLeft: &raftlogv1.ServerLeft{Server: utf8(c.Server)}}
 	case state.ServerEntered:
-		m.Body = &raftlogv1.Command_ServerEntered{ServerEntered: &raftlogv1.ServerEntered{Server: utf8(c.Server)}}
+		m.Body = &raftlogv1.Command_ServerEntered{ServerEntered: &raftlogv1.ServerEntered{
+			Server: utf8(c.Server), BootId: utf8(c.BootID), Replaces: c.Replaces, Flags: uint32(c.Flags),
+		}}
+	case state.EndSession:
+		m.Body = &raftlogv1.Command_EndSession{EndSession: &raftlogv1.EndSession{
+			Term: c.Term, Session: c.Session, SeenIndex: c.Seen, SilentMs: c.Silent,
+		}}
+	case state.PauseFencing:
+		m.Body = &raftlogv1.Command_PauseFencing{PauseFencing: &raftlogv1.PauseFencing{
+			Term: c.Term, Reason: utf8(c.Reason), Operator: utf8(c.Operator),
+		}}
+	case state.ResumeFencing:
+		m.Body = &raftlogv1.Command_ResumeFencing{ResumeFencing: &raftlogv1.ResumeFencing{
+			Term: c.Term, Operator: utf8(c.Operator), Reason: utf8(c.Reason),
+		}}
 	default:
 		panic(fmt.Sprintf("codec: unknown command %T", c))
 	}
@@ -119,14 +134,17 @@ func bodyOf(m *raftlogv1.Command) (state.Command, error) {
 		if copy(req.LoginID[:], id) != len(req.LoginID) || len(id) != len(req.LoginID) {
 			return nil, fmt.Errorf("command is damaged: login id of %d bytes", len(id))
 		}
-		return state.Login{LoginRequest: req}, nil
+		var err error
+		req.Replaces = b.Login.GetReplaces()
+		req.Flags, err = flagsFromLog(b.Login.GetFlags())
+		return state.Login{LoginRequest: req}, err
 	case *raftlogv1.Command_Logout:
 		return state.Logout{Session: b.Logout.GetSession()}, nil
 	case *raftlogv1.Command_Expire:
 		x := b.Expire
 		return state.Expire{
 			Term: x.GetTerm(), Life: life(x), Seen: x.GetSeenIndex(), Silent: x.GetSilentMs(), Reason: x.GetReason(),
-			Session: x.GetSession(),
+			Session: x.GetSession(), Operator: x.GetOperator(),
 		}, nil
 	case *raftlogv1.Command_FenceBegin:
 		return state.FenceBegin{Term: b.FenceBegin.GetTerm(), Life: life(b.FenceBegin)}, nil
@@ -135,7 +153,7 @@ func bodyOf(m *raftlogv1.Command) (state.Command, error) {
 		return state.FenceAttempted{Term: x.GetTerm(), Life: life(x), Attempt: attemptFromLog(x)}, nil
 	case *raftlogv1.Command_FenceProved:
 		x := b.FenceProved
-		return state.FenceProved{Term: x.GetTerm(), Life: life(x), By: x.GetBy()}, nil
+		return state.FenceProved{Term: x.GetTerm(), Life: life(x), By: x.GetBy(), Power: x.GetPower()}, nil
 	case *raftlogv1.Command_FenceAcknowledged:
 		x := b.FenceAcknowledged
 		return state.FenceAcknowledged{Term: x.GetTerm(), Life: life(x), Operator: x.GetOperator()}, nil
@@ -150,9 +168,28 @@ func bodyOf(m *raftlogv1.Command) (state.Command, error) {
 	case *raftlogv1.Command_ServerLeft:
 		return state.ServerLeft{Server: b.ServerLeft.GetServer()}, nil
 	case *raftlogv1.Command_ServerEntered:
-		return state.ServerEntered{Server: b.ServerEntered.GetServer()}, nil
+		x := b.ServerEntered
+		flags, err := flagsFromLog(x.GetFlags())
+		return state.ServerEntered{Server: x.GetServer(), BootID: x.GetBootId(), Replaces: x.GetReplaces(), Flags: flags}, err
+	case *raftlogv1.Command_EndSession:
+		x := b.EndSession
+		return state.EndSession{Term: x.GetTerm(), Session: x.GetSession(), Seen: x.GetSeenIndex(), Silent: x.GetSilentMs()}, nil
+	case *raftlogv1.Command_PauseFencing:
+		x := b.PauseFencing
+		return state.PauseFencing{Term: x.GetTerm(), Reason: x.GetReason(), Operator: x.GetOperator()}, nil
+	case *raftlogv1.Command_ResumeFencing:
+		x := b.ResumeFencing
+		return state.ResumeFencing{Term: x.GetTerm(), Operator: x.GetOperator(), Reason: x.GetReason()}, nil
 	}
 	return nil, fmt.Errorf("command is of a kind that this version does not know: upgrade this server")
+}
+
+// flagsFromLog refuses flags of which no version of a session knows.
+func flagsFromLog(n uint32) (member.SessionFlags, error) {
+	if n > 0xff {
+		return 0, fmt.Errorf("command is damaged: session flags %#x", n)
+	}
+	return member.SessionFlags(n), nil
 }
 
 func attemptToLog(term uint64, l member.Life, a member.Attempt) *raftlogv1.FenceAttempted {

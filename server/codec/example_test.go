@@ -37,26 +37,30 @@ func examples() []state.Command {
 		}},
 		state.Login{LoginRequest: member.LoginRequest{
 			Node: "nodé1", BootID: "c0ffee", LoginID: member.LoginID{15: 1, 0: 0xff}, Process: "lockd", Expiry: 6000,
-			Watchdog: 10_000,
+			Watchdog: 10_000, Flags: member.Unimportant | member.Container, Replaces: 41,
 		}},
 		state.Logout{Session: 11},
-		state.Expire{Term: 12, Life: life, Session: 25, Seen: 13, Silent: 14, Reason: "session 1 (lockd) was silent for 6s"},
+		state.Expire{Term: 12, Life: life, Session: 25, Seen: 13, Silent: 14, Reason: "session 1 (lockd) was silent for 6s", Operator: "alice"},
 		state.FenceBegin{Term: 15, Life: life},
 		state.FenceAttempted{Term: 16, Life: life, Attempt: member.Attempt{
 			Method: "power", Device: "apc1", Agent: "fence_apc off", Outcome: "failed", Output: "no\nanswer", Start: 17, Duration: 18,
 		}},
-		state.FenceProved{Term: 19, Life: life, By: "power/apc1"},
+		state.FenceProved{Term: 19, Life: life, By: "power/apc1", Power: true},
 		state.FenceAcknowledged{Term: 20, Life: life, Operator: "root"},
 		state.Check{Index: 21, Digest: 1 << 63},
 		state.ServerLeft{Server: "server2"},
-		state.ServerEntered{Server: "server3"},
+		state.ServerEntered{Server: "server3", BootID: "b007", Replaces: 42, Flags: member.Container},
 		state.Deny{Term: 22, Session: 23, Lock: 24, Reason: reason.TimedOut},
+		state.EndSession{Term: 43, Session: 44, Seen: 45, Silent: 46},
+		state.PauseFencing{Term: 47, Reason: "9 of 12 nodes vanished", Operator: "bob"},
+		state.ResumeFencing{Term: 48, Operator: "carol", Reason: "the switch is back"},
 	}
 }
 
 // earlier has the examples of releases that did not know the newest fields, oldest
 // first. When a command gets a field, its example moves here as it was.
 func earlier() []state.Command {
+	life := member.Life{Node: "nodé1", Incarnation: 3}
 	return []state.Command{
 		&state.Batch{Groups: []state.Group{
 			{Session: 5, Confirmed: 8, Requests: []state.Request{
@@ -69,6 +73,13 @@ func earlier() []state.Command {
 		state.Login{LoginRequest: member.LoginRequest{
 			Node: "nodé1", BootID: "c0ffee", LoginID: member.LoginID{15: 1, 0: 0xff}, Process: "lockd", Expiry: 6000,
 		}},
+		state.Login{LoginRequest: member.LoginRequest{
+			Node: "nodé1", BootID: "c0ffee", LoginID: member.LoginID{15: 1, 0: 0xff}, Process: "lockd", Expiry: 6000,
+			Watchdog: 10_000,
+		}},
+		state.Expire{Term: 12, Life: life, Session: 25, Seen: 13, Silent: 14, Reason: "session 1 (lockd) was silent for 6s"},
+		state.FenceProved{Term: 19, Life: life, By: "power/apc1"},
+		state.ServerEntered{Server: "server3"},
 	}
 }
 

@@ -12,13 +12,14 @@ func headerToLog(img *state.Image) *raftlogv1.Header {
 	return &raftlogv1.Header{
 		Format: snapshotFormat, Index: img.Index, Term: img.Term, Master: utf8(img.Master), Limits: limitsToLog(img.Limits),
 		Digest: img.Digest, Sessions: img.LastSession, Tokens: img.Counters.Token, Locks: img.Counters.Order,
-		Lockspaces: img.Counters.Lockspace, ServersLeft: img.Left,
+		Lockspaces: img.Counters.Lockspace, ServersLeft: img.Left, Breaker: breakerToLog(img.Breaker),
 	}
 }
 
 func headerFromLog(h *raftlogv1.Header, img *state.Image) {
 	img.Index, img.Term, img.Master, img.Limits = h.GetIndex(), h.GetTerm(), h.GetMaster(), limitsFromLog(h.GetLimits())
 	img.Digest, img.LastSession, img.Left = h.GetDigest(), h.GetSessions(), h.GetServersLeft()
+	img.Breaker = breakerFromLog(h.GetBreaker())
 	img.Counters = lock.Counters{Token: h.GetTokens(), Order: h.GetLocks(), Lockspace: h.GetLockspaces()}
 }
 
@@ -43,7 +44,7 @@ func fenceToLog(n *member.Node) *raftlogv1.Fence {
 	}
 	out := &raftlogv1.Fence{
 		Node: n.Name, Incarnation: f.Incarnation, State: uint32(f.State), Reason: f.Reason, WantedMs: f.Wanted,
-		SettledMs: f.Settled, Rounds: f.Rounds, By: f.By,
+		SettledMs: f.Settled, Rounds: f.Rounds, By: f.By, Power: f.Power, Operator: f.Operator,
 	}
 	for _, a := range f.Attempts {
 		out.Attempts = append(out.Attempts, attemptToLog(0, member.Life{}, a))
@@ -55,6 +56,7 @@ func fenceFromLog(f *raftlogv1.Fence, n *member.Node, ok *bool) {
 	n.Fence = member.Fence{
 		Incarnation: f.GetIncarnation(), State: narrow[member.FenceState](f.GetState(), ok), Reason: f.GetReason(), Wanted: f.GetWantedMs(),
 		Settled: f.GetSettledMs(), Rounds: f.GetRounds(), By: f.GetBy(),
+		Power: f.GetPower(), Operator: f.GetOperator(),
 	}
 	for _, a := range f.GetAttempts() {
 		n.Fence.Attempts = append(n.Fence.Attempts, attemptFromLog(a))
@@ -65,7 +67,7 @@ func sessionToLog(s *state.SessionImage) *raftlogv1.Session {
 	out := &raftlogv1.Session{
 		Session: s.Number, Node: s.Node, Incarnation: s.Incarnation, LoginId: s.LoginID[:], Process: s.Process,
 		Applied: s.Applied, Confirmed: s.Confirmed, Frozen: s.Frozen,
-		ExpiryMs: s.Expiry, SeenIndex: s.Seen, WatchdogMs: s.Watchdog,
+		ExpiryMs: s.Expiry, SeenIndex: s.Seen, Flags: uint32(s.Flags), WatchdogMs: s.Watchdog,
 	}
 	for _, k := range s.Kept {
 		out.Replies = append(out.Replies, &raftlogv1.KeptReply{
@@ -80,7 +82,7 @@ func sessionFromLog(s *raftlogv1.Session, ok *bool) state.SessionImage {
 	out := state.SessionImage{
 		Session: member.Session{
 			Number: s.GetSession(), Node: s.GetNode(), Incarnation: s.GetIncarnation(), Process: s.GetProcess(), Frozen: s.GetFrozen(),
-			Expiry: s.GetExpiryMs(), Watchdog: s.GetWatchdogMs(),
+			Expiry: s.GetExpiryMs(), Flags: narrow[member.SessionFlags](s.GetFlags(), ok), Watchdog: s.GetWatchdogMs(),
 		},
 		Applied: s.GetApplied(), Confirmed: s.GetConfirmed(), Seen: s.GetSeenIndex(),
 	}
@@ -141,4 +143,22 @@ func ownerFromLog(o *raftlogv1.Owner, ok *bool) lock.OwnerState {
 func narrow[T ~uint8](n uint32, ok *bool) T {
 	*ok = *ok && n <= 0xff
 	return T(n)
+}
+
+// breakerToLog returns nil for a breaker that was never used.
+func breakerToLog(b state.Breaker) *raftlogv1.Breaker {
+	if b == (state.Breaker{}) {
+		return nil
+	}
+	return &raftlogv1.Breaker{
+		Paused: b.Paused, Overridden: b.Overridden, Reason: utf8(b.Reason), Operator: utf8(b.Operator), SinceMs: b.Since, Trips: b.Trips,
+		Resumes: b.Resumes,
+	}
+}
+
+func breakerFromLog(b *raftlogv1.Breaker) state.Breaker {
+	return state.Breaker{
+		Paused: b.GetPaused(), Overridden: b.GetOverridden(), Reason: b.GetReason(), Operator: b.GetOperator(), Since: b.GetSinceMs(),
+		Trips: b.GetTrips(), Resumes: b.GetResumes(),
+	}
 }

@@ -36,6 +36,11 @@ type ClusterOptions struct {
 	// HeartbeatRate and AllowedMisses as in cluster.ccs: 2 s and 2 if 0.
 	HeartbeatRate time.Duration
 	AllowedMisses int
+	// FenceServers lets servers be expired and fenced like nodes. By default they
+	// are not, as most tests kill servers and count fences.
+	FenceServers bool
+	// Settings are further lines of the section lock_gulm.
+	Settings string
 	// Log gets what servers and nodes log; nil discards it.
 	Log *slog.Logger
 	// Tune may change the replicas' settings.
@@ -66,6 +71,7 @@ type Cluster struct {
 type serverHost struct {
 	memory *replica.Memory // its disk
 	server *server.Server  // nil while it is down
+	boots  int             // lives of the machine, without the first
 }
 
 // NewCluster makes a cluster whose servers lk1, lk2, ... are not started yet and
@@ -83,9 +89,13 @@ func NewCluster(t testing.TB, seed uint64, opt ClusterOptions) *Cluster {
 		Net: NewNetwork(seed), Disk: NewDisk(seed), t: t, opt: opt, hosts: map[string]string{},
 		servers: map[string]*serverHost{}, nodes: map[string]*Node{},
 	}
-	c.Power = NewPowerSwitch(c.Net, c.Disk, func(node string) uint64 { return c.Node(node).Incarnation() })
+	c.Power = NewPowerSwitch(c.Net, c.Disk, c.incarnation)
 	cut := c.Power.PowerOff
 	c.Power.PowerOff = func(node string) {
+		if c.Config.IsServer(node) {
+			c.PowerOffServer(node)
+			return
+		}
 		c.checkTold(node)
 		c.Node(node).die()
 		cut(node)
@@ -127,8 +137,12 @@ func (c *Cluster) source() ccs.Source {
 		c.nodes[name] = newNode(c, name)
 		add(name, fmt.Sprintf("127.0.2.%d", i+1))
 	}
-	cluster := fmt.Sprintf("cluster { name = \"sim\" lock_gulm { servers = [%s] heartbeat_rate = %.3f allowed_misses = %d } }\n",
-		strings.Join(servers, ", "), c.opt.HeartbeatRate.Seconds(), c.opt.AllowedMisses)
+	fenceServers := "no"
+	if c.opt.FenceServers {
+		fenceServers = "yes"
+	}
+	cluster := fmt.Sprintf("cluster { name = \"sim\" lock_gulm { servers = [%s] heartbeat_rate = %.3f allowed_misses = %d fence_servers = %q\n%s\n} }\n",
+		strings.Join(servers, ", "), c.opt.HeartbeatRate.Seconds(), c.opt.AllowedMisses, fenceServers, c.opt.Settings)
 	return ccs.Source{
 		Cluster: []byte(cluster), Nodes: []byte("nodes {\n" + nodes.String() + "}\n"),
 		Fence: []byte("fence_devices { switch { agent = \"fence_sim\" } }\n"),
@@ -195,6 +209,7 @@ func (c *Cluster) StartServer(name string) {
 	s, err := server.Open(server.Options{
 		Cluster: c.Config, Name: name, Memory: h.memory, Core: core, Raft: stream{translated{layer, c}}, Dial: c.dialer(name),
 		Insecure: true, Fencer: c.Power, Log: c.opt.Log.With("host", name), Version: "sim", Tune: c.opt.Tune,
+		BootID: fmt.Sprintf("boot-%s-%d", name, h.boots), Container: new(bool),
 	})
 	if err != nil {
 		c.t.Fatalf("server %s: %v", name, err)
@@ -216,6 +231,24 @@ func (c *Cluster) KillServer(name string) {
 	h.memory = h.memory.Crash()
 	c.Net.Host(name).Crash()
 	c.dying.Go(func() { c.closeServer(s) })
+}
+
+// PowerOffServer ends a server's machine: its next start is another boot.
+func (c *Cluster) PowerOffServer(name string) {
+	c.KillServer(name)
+	c.mu.Lock()
+	c.servers[name].boots++
+	c.mu.Unlock()
+	c.Net.Host(name).PowerOff()
+}
+
+// incarnation returns the newest life of a node, 0 for a server, which has no
+// locks.
+func (c *Cluster) incarnation(name string) uint64 {
+	if n := c.Node(name); n != nil {
+		return n.Incarnation()
+	}
+	return 0
 }
 
 func (c *Cluster) closeServer(s *server.Server) {

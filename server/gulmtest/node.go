@@ -59,6 +59,8 @@ func (n *Node) Boot(program func(ctx context.Context, life *Life)) bool {
 		return false
 	}
 	n.c.Net.Host(n.Name).Start()
+	// What earlier lives did not end cannot go on on a machine that boots.
+	n.c.Disk.Fenced(n.Name, n.incarnation)
 	n.lives++
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -133,7 +135,7 @@ func (l *Life) Dial(ctx context.Context) (*client.Node, error) {
 		servers = append(servers, s.CoreAddr)
 	}
 	cl, err := client.Dial(ctx, client.Config{
-		Cluster: l.node.c.Config.Name, Node: l.node.Name, Servers: servers, BootID: l.bootID, Process: "sim",
+		Cluster: l.node.c.Config.Name, Node: l.node.Name, Servers: servers, BootID: l.bootID, Process: "sim", Container: new(bool),
 		Probes: []client.Probe{}, Dialer: l.node.c.dialer(l.node.Name), Log: l.node.c.opt.Log.With("host", l.node.Name),
 	})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"lock_gulmd/server/member"
 	"lock_gulmd/server/state"
 )
 
@@ -42,6 +43,8 @@ type life struct {
 	busy int
 	// condemned: its node is being expired, so none of its beats is good.
 	condemned bool
+	// alone: its silence ends only itself.
+	alone bool
 }
 
 func newBeats(patience time.Duration) *beats {
@@ -135,6 +138,44 @@ func (b *beats) condemn(session uint64, limit time.Duration, all []uint64) bool 
 	return true
 }
 
+// doom is condemn whatever the sessions have done.
+func (b *beats) doom(all []uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range all {
+		b.life(s).condemned = true
+	}
+}
+
+// counts takes note of which sessions end alone. One that does no more gets a
+// full period from now: while it ended alone, its silence held up no beat of the
+// node's other sessions.
+func (b *beats) counts(alone map[uint64]bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for s, l := range b.lives {
+		if l.alone && !alone[s] {
+			l.last = time.Now()
+		}
+		l.alone = alone[s]
+	}
+}
+
+// silent returns for how long each session was silent; not at all while it waits
+// for this server.
+func (b *beats) silent(sessions map[uint64]time.Duration) map[uint64]time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	out := map[uint64]time.Duration{}
+	for s := range sessions {
+		if l := b.life(s); l.busy == 0 {
+			out[s] = now.Sub(l.last)
+		}
+	}
+	return out
+}
+
 func (b *beats) pardon(sessions []uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -221,20 +262,31 @@ func (t *term) acknowledge(ctx context.Context) error {
 // arrives that is to be acknowledged at once.
 func (t *term) slack() time.Duration { return t.m.cfg.Expiry / siblingShare }
 
-// others returns, for sessions whose node has more than one, the other ones.
+// others returns, for sessions whose node has more than one, those of the other
+// ones whose silence would fail the node.
 func (t *term) others(pending map[uint64]beat) map[uint64][]uint64 {
 	byNode := map[string][]uint64{}
-	others := map[uint64][]uint64{}
+	nodes := map[uint64]string{}
+	var servers []member.Session
 	t.m.cfg.Machine.View(func(s *state.State) {
 		for _, x := range s.Members().Sessions() {
+			if _, ok := pending[x.Number]; ok {
+				nodes[x.Number] = x.Node
+			}
+			if s.EndsAlone(x) {
+				continue
+			}
 			byNode[x.Node] = append(byNode[x.Node], x.Number)
+			if x.Flags.Has(member.Server) {
+				servers = append(servers, x)
+			}
 		}
 	})
-	for _, sessions := range byNode {
-		for _, session := range sessions {
-			if _, ok := pending[session]; ok && len(sessions) > 1 {
-				others[session] = slices.DeleteFunc(slices.Clone(sessions), func(s uint64) bool { return s == session })
-			}
+	t.hear(servers)
+	others := map[uint64][]uint64{}
+	for session, node := range nodes {
+		if sessions := byNode[node]; len(sessions) > 1 || len(sessions) == 1 && sessions[0] != session {
+			others[session] = slices.DeleteFunc(slices.Clone(sessions), func(s uint64) bool { return s == session })
 		}
 	}
 	return others

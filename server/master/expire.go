@@ -58,22 +58,38 @@ type suspect struct {
 	all     []uint64      // sessions of the node
 }
 
+// look is what the master sees when it looks who is late.
+type look struct {
+	census
+	sessions []member.Session
+	// alone are the sessions whose silence ends only themselves.
+	alone    map[uint64]bool
+	seen     map[uint64]uint64
+	suspects []suspect // late nodes, each once, by name
+	ended    []suspect // late sessions that end alone
+}
+
 func (t *term) judge(ctx context.Context) error {
-	suspects := t.suspects()
-	if len(suspects) == 0 {
-		return nil
+	l := t.look()
+	if err := t.endAlone(ctx, l.ended); err != nil {
+		return err
+	}
+	may, err := t.mayExpire(ctx, l)
+	if err != nil || !may || len(l.suspects) == 0 {
+		return err
 	}
 	if err := t.m.cfg.Replica.VerifyLeader(ctx); err != nil {
 		return translate(err)
 	}
-	for _, s := range suspects {
+	t.hear(l.sessions)
+	for _, s := range l.suspects {
 		// What arrived while a majority was asked counts; what arrives from now
 		// on is not acknowledged, lest a node is told that it is safe and then
 		// expired.
 		if !t.beats.condemn(s.session.Number, s.limit, s.all) {
 			continue
 		}
-		why := fmt.Sprintf("session %d (%s) was silent for %v", s.session.Number, s.session.Process, s.silent.Round(time.Millisecond))
+		why := fmt.Sprintf("%s was silent for %v", describe(&s.session), s.silent.Round(time.Millisecond))
 		expired, err := t.expireNode(ctx, s, why)
 		if err != nil {
 			return err
@@ -85,44 +101,92 @@ func (t *term) judge(ctx context.Context) error {
 	return nil
 }
 
-// suspects returns the nodes that are late, each once, by name.
-func (t *term) suspects() []suspect {
-	var (
-		sessions []member.Session
-		nodes    []member.Node
-	)
-	seen := map[uint64]uint64{}
+// look returns who is late.
+func (t *term) look() *look {
+	l := &look{alone: map[uint64]bool{}, seen: map[uint64]uint64{}, census: census{missing: map[member.Life]bool{}}}
+	var nodes []member.Node
 	t.m.cfg.Machine.View(func(s *state.State) {
 		for _, x := range s.Members().Sessions() {
 			if !x.Frozen {
-				sessions = append(sessions, x)
-				seen[x.Number] = s.Seen(x.Number)
+				l.sessions = append(l.sessions, x)
+				l.seen[x.Number] = s.Seen(x.Number)
+				l.alone[x.Number] = s.EndsAlone(x)
 			}
 		}
 		nodes = append(nodes, s.Members().Nodes()...)
 	})
-	allowed := t.allowed(sessions)
+	t.hear(l.sessions)
+	t.beats.counts(l.alone)
+	allowed := t.allowed(l.sessions)
 	late := t.beats.keep(allowed)
-	if len(late) == 0 {
+	silent := t.beats.silent(allowed)
+	for _, n := range nodes {
+		l.judge(n, allowed, late, silent)
+	}
+	t.count(&l.census)
+	return l
+}
+
+// judge adds a node to what it belongs to.
+func (l *look) judge(n member.Node, allowed, late, silent map[uint64]time.Duration) {
+	s := suspect{node: n}
+	counted := false
+	for _, x := range l.sessions {
+		if x.Node != n.Name {
+			continue
+		}
+		if l.alone[x.Number] {
+			if d := late[x.Number]; d > 0 {
+				l.ended = append(l.ended, suspect{node: n, session: x, silent: d, limit: allowed[x.Number], seen: l.seen[x.Number]})
+			}
+			continue
+		}
+		counted = true
+		s.all = append(s.all, x.Number)
+		l.longest = max(l.longest, allowed[x.Number])
+		if silent[x.Number] > allowed[x.Number]/missingShare {
+			l.missing[member.Life{Node: n.Name, Incarnation: n.Incarnation}] = true
+		}
+		if d := late[x.Number]; d > s.silent {
+			s.session, s.silent, s.limit, s.seen = x, d, allowed[x.Number], l.seen[x.Number]
+		}
+	}
+	if counted {
+		l.loggedIn++
+	}
+	if s.silent > 0 {
+		l.suspects = append(l.suspects, s)
+	}
+}
+
+// endAlone ends sessions whose silence does not fail their node.
+func (t *term) endAlone(ctx context.Context, ended []suspect) error {
+	if len(ended) == 0 {
 		return nil
 	}
-	var out []suspect
-	for _, n := range nodes {
-		s := suspect{node: n}
-		for _, x := range sessions {
-			if x.Node != n.Name {
-				continue
-			}
-			s.all = append(s.all, x.Number)
-			if silent := late[x.Number]; silent > s.silent {
-				s.session, s.silent, s.limit, s.seen = x, silent, allowed[x.Number], seen[x.Number]
-			}
-		}
-		if s.silent > 0 {
-			out = append(out, s)
-		}
+	if err := t.m.cfg.Replica.VerifyLeader(ctx); err != nil {
+		return translate(err)
 	}
-	return out
+	for _, s := range ended {
+		number := []uint64{s.session.Number}
+		if !t.beats.condemn(s.session.Number, s.limit, number) {
+			continue
+		}
+		result, err := t.do(ctx, state.EndSession{Term: t.number, Session: s.session.Number, Seen: s.seen, Silent: s.silent.Milliseconds()})
+		switch {
+		case err != nil:
+			return err
+		case result.Reason == reason.StaleTerm:
+			return fmt.Errorf("end of a session is refused: %w", gulmerr.ErrStaleTerm)
+		case result.Reason != reason.None:
+			t.beats.pardon(number)
+			continue
+		}
+		t.m.counters.ended.Add(1)
+		t.log.Info("unimportant session ended", "node", s.node.Name, "incarnation", s.node.Incarnation, "session", s.session.Number,
+			"process", s.session.Process, "dur", s.silent)
+	}
+	return nil
 }
 
 // allowed returns the silence that each session is allowed: the expiry time, or
@@ -158,31 +222,57 @@ func (t *term) expireNode(ctx context.Context, s suspect, why string) (bool, err
 	case result.Reason != reason.None:
 		return false, nil
 	}
+	t.m.counters.expired.Add(1)
+	t.breaker.gone[member.Life{Node: n.Name, Incarnation: n.Incarnation}] = time.Now()
 	t.log.Info("node expired", "node", n.Name, "incarnation", n.Incarnation, "reason", why)
 	return true, nil
 }
 
-// ForceExpire declares a logged-in node dead on an operator's word; it is then
-// fenced. Errors as for Do, and ErrUnknownNode, ErrWrongState.
-func (m *Master) ForceExpire(ctx context.Context, node, why string) error {
+// ForceExpire declares a logged-in node dead on an operator's word, also while
+// automatic fencing is paused; it is then fenced. From here on no beat of it is
+// acknowledged, unless the state refuses. Errors as for Do, and ErrInvalid
+// without an operator or a reason, ErrUnknownNode, ErrWrongState.
+func (m *Master) ForceExpire(ctx context.Context, node, operator, why string) error {
 	t, err := m.master()
 	if err != nil {
 		return err
+	}
+	if operator == "" || why == "" {
+		return gulmerr.New(gulmerr.ErrInvalid, "who expires node %s by force, and why, is required: it goes into the record", node)
 	}
 	n, known := m.node(node)
 	if !known {
 		return gulmerr.New(gulmerr.ErrUnknownNode, "node %s has never logged in", node)
 	}
+	all := m.sessions(node)
+	t.beats.doom(all)
 	result, err := t.do(ctx, state.Expire{
-		Term: t.number, Life: member.Life{Node: node, Incarnation: n.Incarnation}, Seen: ^uint64(0), Reason: "forced: " + why,
+		Term: t.number, Life: member.Life{Node: node, Incarnation: n.Incarnation}, Seen: ^uint64(0), Reason: "forced: " + why, Operator: operator,
 	})
 	if err == nil {
 		err = Refused(result.Reason, "node %s, which is %v", node, n.State)
 	}
-	if err == nil {
-		m.cfg.Log.Info("node expired", "server", m.cfg.Server, "node", node, "incarnation", n.Incarnation, "reason", "forced: "+why)
+	if err != nil {
+		// If its outcome is not known the term ends soon, and all deadlines with it.
+		t.beats.pardon(all)
+		return err
 	}
-	return err
+	m.counters.forced.Add(1)
+	m.cfg.Log.Warn("node expired", "server", m.cfg.Server, "node", node, "incarnation", n.Incarnation, "operator", operator,
+		"reason", "forced: "+why)
+	return nil
+}
+
+// sessions returns the numbers of a node's sessions.
+func (m *Master) sessions(node string) (all []uint64) {
+	m.cfg.Machine.View(func(s *state.State) {
+		for _, x := range s.Members().Sessions() {
+			if x.Node == node {
+				all = append(all, x.Number)
+			}
+		}
+	})
+	return all
 }
 
 func (m *Master) node(name string) (n member.Node, known bool) {

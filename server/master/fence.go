@@ -68,9 +68,12 @@ func (t *term) reconcile(ctx context.Context, wg *sync.WaitGroup, workers map[me
 func (t *term) fenceNode(ctx context.Context, l member.Life) {
 	log := t.log.With("node", l.Node, "incarnation", l.Incarnation)
 	for round := 0; ctx.Err() == nil; round++ {
-		by, err := t.fenceOnce(ctx, log, l)
+		if !t.mayFence(ctx, log, l) {
+			return
+		}
+		proof, err := t.fenceOnce(ctx, log, l)
 		if err == nil {
-			t.settle(ctx, log, state.FenceProved{Term: t.number, Life: l, By: by})
+			t.settle(ctx, log, proof)
 			return
 		}
 		if ctx.Err() != nil {
@@ -82,36 +85,40 @@ func (t *term) fenceNode(ctx context.Context, l member.Life) {
 	}
 }
 
-// fenceOnce makes one round over the node's methods and returns who proved it.
-func (t *term) fenceOnce(ctx context.Context, log *slog.Logger, l member.Life) (string, error) {
+// fenceOnce makes one round over the node's methods and returns the proof.
+func (t *term) fenceOnce(ctx context.Context, log *slog.Logger, l member.Life) (state.FenceProved, error) {
+	proof := state.FenceProved{Term: t.number, Life: l}
 	plan, ok := t.m.cfg.Plan(l.Node)
 	if !ok {
-		return "", gulmerr.New(gulmerr.ErrUnknownNode,
+		return proof, gulmerr.New(gulmerr.ErrUnknownNode,
 			"node %s has no fence methods in the configuration: add them, or acknowledge with fence_ack_manual", l.Node)
 	}
 	// The intent is committed, and the leadership confirmed after that, before
 	// any agent is started.
 	result, err := t.do(ctx, state.FenceBegin{Term: t.number, Life: l})
 	if err != nil {
-		return "", err
+		return proof, err
 	}
 	if err := Refused(result.Reason, "fence of %s", l.Node); err != nil {
-		return "", err
+		return proof, err
 	}
 	if err := t.m.cfg.Replica.VerifyLeader(ctx); err != nil {
-		return "", translate(err)
+		return proof, translate(err)
 	}
 	log.Info("fence begins", "methods", len(plan.Methods))
-	var by string
+	var method string
 	err = t.m.cfg.Fencer.Fence(ctx, plan, func(a fence.Attempt) {
 		if a.Outcome.OK() {
-			by = a.Method + "/" + a.Device
+			method, proof.By = a.Method, a.Method+"/"+a.Device
 		}
 		log.Info("fence attempt", "method", a.Method, "device", a.Device, "agent", a.Agent, "outcome", string(a.Outcome),
 			"dur", a.Duration)
 		t.noteAttempt(ctx, log, l, a)
 	})
-	return by, err
+	for _, m := range plan.Methods {
+		proof.Power = proof.Power || m.Name == method && m.Power
+	}
+	return proof, err
 }
 
 // noteAttempt writes an attempt into the ledger; that it fails changes nothing

@@ -50,6 +50,14 @@ type Config struct {
 	// HeartbeatRate is how often nodes beat; Expiry is the silence after which
 	// they are expired.
 	HeartbeatRate, Expiry time.Duration
+	// Breaker says when automatic fencing is paused.
+	Breaker Breaker
+	// BootID is this machine's, if servers are expired and fenced like nodes;
+	// empty if they are not. Container says that it is a container's host's.
+	BootID    string
+	Container bool
+	// TrustReboot: a new boot id proves that a node's earlier life is gone.
+	TrustReboot bool
 	// Limits come into force with the next term.
 	Limits state.Limits
 	// MaxBatch is how many requests one log entry carries.
@@ -71,6 +79,10 @@ type Master struct {
 	cfg     Config
 	calls   chan struct{} // commands under way that others asked for
 	serving atomic.Pointer[term]
+
+	// missing and loggedIn are what the serving term counted last.
+	missing, loggedIn atomic.Int64
+	counters          counters
 }
 
 // New returns a Master that does not serve yet.

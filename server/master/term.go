@@ -11,6 +11,7 @@ import (
 
 	"lock_gulmd/proto/gulmerr"
 	"lock_gulmd/server/codec"
+	"lock_gulmd/server/member"
 	"lock_gulmd/server/reason"
 	"lock_gulmd/server/state"
 )
@@ -26,6 +27,8 @@ type term struct {
 
 	batches *batcher
 	beats   *beats
+	// breaker belongs to the loop that expires.
+	breaker breaker
 }
 
 // begin starts the takeover of a term.
@@ -34,6 +37,7 @@ func (m *Master) begin(parent context.Context, number uint64) *term {
 	t.ctx, t.cancel = context.WithCancel(parent)
 	t.batches = newBatcher(t)
 	t.beats = newBeats(m.cfg.patience())
+	t.breaker.gone = map[member.Life]time.Time{}
 	go func() {
 		defer close(t.done)
 		if err := t.run(); err != nil && t.ctx.Err() == nil {
@@ -81,7 +85,7 @@ func (t *term) takeover() error {
 	if result.Reason != reason.None {
 		return fmt.Errorf("term %d is refused: %v", t.number, result.Reason)
 	}
-	return nil
+	return t.enterServers()
 }
 
 // do commits one command.

@@ -42,6 +42,10 @@ type Fence struct {
 	Attempts []Attempt
 	// By is "method/device" of the proof, or the operator who acknowledged.
 	By string
+	// Power: the proof is that the machine lost its power.
+	Power bool
+	// Operator is who expired the node by force, empty if it was silent.
+	Operator string
 }
 
 // Attempt is one run of one agent.
@@ -141,6 +145,9 @@ func (r *Registry) pending(l Life) *Node {
 	}
 	return n
 }
+
+// Clip cuts a text for the record, as those of the ledger are.
+func Clip(s string) string { return clip(s) }
 
 // clip cuts a text to MaxText bytes, keeping its end, where agents say what
 // went wrong. It does not cut characters in two: snapshots hold valid UTF-8 only.

@@ -16,13 +16,17 @@ type LoginRequest struct {
 	Expiry int64
 	// Watchdog is as in Session.
 	Watchdog int64
+	Flags    SessionFlags
+	// Replaces is the incarnation that was said to be in the way; see Rebooted.
+	Replaces uint64
 }
 
 // Login starts a session and, for the first one of its life, the node's next
 // incarnation. A repeated LoginID of the same boot gets the session it has, with
 // the longer one of both watchdogs: a process arms its own after it has logged in.
 // max bounds the sessions, 0 for no limit. Refused with Invalid, Limit,
-// NotFenced (the node is expired and its fence not proved) or StaleIncarnation
+// NotFenced (the node is expired and its fence not proved), FenceLied (its power
+// was cut, as was said, and its boot id is the same) or StaleIncarnation
 // (another boot of the node is logged in and must expire first).
 func (r *Registry) Login(req LoginRequest, index uint64, stamp int64, maxSessions uint64) (Session, reason.Reason) {
 	if !req.valid() {
@@ -44,6 +48,9 @@ func (r *Registry) Login(req LoginRequest, index uint64, stamp int64, maxSession
 		r.nodes = slices.Insert(r.nodes, i, Node{Name: req.Node, Number: uint32(len(r.nodes)) + 1})
 	}
 	n := &r.nodes[i]
+	if why := n.returned(&req); why != reason.None {
+		return Session{}, why
+	}
 	switch {
 	case n.State == Expired:
 		return Session{}, reason.NotFenced
@@ -59,6 +66,7 @@ func (r *Registry) Login(req LoginRequest, index uint64, stamp int64, maxSession
 	s := Session{
 		Number: r.lastSession, Node: n.Name, Incarnation: n.Incarnation,
 		LoginID: req.LoginID, Process: req.Process, Expiry: req.Expiry, Watchdog: req.Watchdog,
+		Flags: req.Flags,
 	}
 	r.sessions = append(r.sessions, s)
 	return s, reason.None
@@ -71,7 +79,8 @@ func (r *Registry) findLogin(node string, id LoginID) int {
 
 func (req *LoginRequest) valid() bool {
 	return len(req.Node) > 0 && len(req.Node) <= MaxNodeName && len(req.BootID) > 0 && len(req.BootID) <= MaxBootID &&
-		len(req.Process) <= MaxProcess && req.LoginID != LoginID{} && req.Watchdog >= 0 && req.Watchdog <= MaxWatchdog
+		len(req.Process) <= MaxProcess && req.LoginID != LoginID{} && req.Watchdog >= 0 && req.Watchdog <= MaxWatchdog &&
+		req.Flags&^allFlags == 0 && req.Flags.Has(Server) == (req.LoginID == ServerLogin())
 }
 
 // Logout ends a session cleanly, and with the last one the node is logged out.

@@ -75,6 +75,8 @@ type Session struct {
 	Watchdog int64
 	// Frozen is true once the node expired.
 	Frozen bool
+	// Flags say what the service is.
+	Flags SessionFlags
 }
 
 // Registry knows all nodes and sessions. The zero value is empty and ready.

@@ -42,6 +42,8 @@ func (r *Registry) possibleSession(i int, n *Node) bool {
 		return false
 	case s.Incarnation != n.Incarnation, s.Frozen != (n.State == Expired):
 		return false
+	case s.Flags&^allFlags != 0, s.Flags.Has(Server) != (s.LoginID == ServerLogin()):
+		return false
 	}
 	return s.LoginID != LoginID{}
 }
@@ -71,7 +73,7 @@ func (n *Node) possible() bool {
 		return false
 	case (f.State == FenceNone) != (f.Incarnation == 0), f.Incarnation > n.Incarnation:
 		return false
-	case (n.State == Expired) != (f.State == FenceWanted):
+	case (n.State == Expired) != (f.State == FenceWanted), f.Power && f.State != FenceProved, f.State == FenceNone && f.Operator != "":
 		return false
 	case n.State == Expired, n.State == Fenced:
 		return f.Incarnation == n.Incarnation

@@ -61,6 +61,11 @@ const (
 	Mounted
 	// NotMounted: the session does not mount the lockspace.
 	NotMounted
+	// FenceLied: the power of the node was cut, as was said, and it has the same
+	// boot id: it was not.
+	FenceLied
+	// Paused: automatic expiry and fencing are paused.
+	Paused
 )
 
 // names are the reason strings of package gulmerr.
@@ -72,6 +77,7 @@ var names = [...]string{
 	Alive: "WRONG_STATE", Exists: "EXISTS", TimedOut: "TIMED_OUT",
 	NoJournal: "NO_JOURNAL", NotRecovering: "NOT_RECOVERING", Mounted: "MOUNTED",
 	NotMounted: "NOT_MOUNTED",
+	FenceLied: "FENCE_LIED", Paused: "PAUSED",
 }
 
 // Count is the number of reasons, None included.

@@ -37,6 +37,7 @@ func TestString_numbers(t *testing.T) {
 		"WRONG_STATE", // of a node that is alive
 		"EXISTS", "TIMED_OUT",
 		"NO_JOURNAL", "NOT_RECOVERING", "MOUNTED", "NOT_MOUNTED",
+		"FENCE_LIED", "PAUSED",
 	}
 	if Count != len(want) {
 		t.Fatalf("%d reasons, %d are listed here: append the new ones", Count, len(want))

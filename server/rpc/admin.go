@@ -36,8 +36,9 @@ func (e *Edge) Status(context.Context, *gulmv1.StatusRequest) (*gulmv1.StatusRep
 		counts := st.Locks().Counts()
 		reply.Locks, reply.Waiters = uint64(counts.Locks), uint64(counts.Waiting+counts.Converting)
 		reply.Resources, reply.Lockspaces = uint64(counts.Resources), uint64(counts.Lockspaces)
-		reply.Sessions, reply.Digest = uint64(len(st.Members().Sessions())), st.Digest()
+		reply.Sessions, reply.Digest = services(st), st.Digest()
 		reply.Servers = e.serverStatus(s, st.ServersLeft())
+		reply.Breaker = e.breaker(st.Breaker())
 	})
 	reply.Nodes = e.nodes()
 	for _, n := range reply.GetNodes() {
@@ -45,7 +46,8 @@ func (e *Edge) Status(context.Context, *gulmv1.StatusRequest) (*gulmv1.StatusRep
 			reply.PendingFences = append(reply.PendingFences, n.GetFence())
 		}
 	}
-	reply.WaitingFor = waitingFor(s.Quorate, reply.GetNodes(), reply.GetWaiters())
+	reply.Counters = e.cfg.Master.Counters()
+	reply.WaitingFor = append(waitForResume(reply.GetBreaker()), waitingFor(s.Quorate, reply.GetNodes(), reply.GetWaiters())...)
 	return reply, nil
 }
 
@@ -88,10 +90,14 @@ func (e *Edge) Shutdown(ctx context.Context, req *gulmv1.ShutdownRequest) (*gulm
 
 // ForceExpire declares a node dead.
 func (e *Edge) ForceExpire(ctx context.Context, req *gulmv1.ForceExpireRequest) (*gulmv1.ForceExpireReply, error) {
-	if req.GetReason() == "" {
+	if strings.TrimSpace(req.GetReason()) == "" {
 		return nil, gulmerr.New(gulmerr.ErrInvalid, "a reason is required: it goes into the record")
 	}
-	if err := e.cfg.Master.ForceExpire(ctx, req.GetNode(), req.GetReason()); err != nil {
+	who, err := operator(ctx, req.GetOperator())
+	if err != nil {
+		who = nobody
+	}
+	if err := e.cfg.Master.ForceExpire(ctx, req.GetNode(), who, req.GetReason()); err != nil {
 		return nil, err
 	}
 	return &gulmv1.ForceExpireReply{}, nil
@@ -99,14 +105,11 @@ func (e *Edge) ForceExpire(ctx context.Context, req *gulmv1.ForceExpireRequest) 
 
 // AcknowledgeFence settles a pending fence on an operator's word.
 func (e *Edge) AcknowledgeFence(ctx context.Context, req *gulmv1.AcknowledgeFenceRequest) (*gulmv1.AcknowledgeFenceReply, error) {
-	operator := req.GetOperator()
-	if name := caller(ctx).Name; name != "" {
-		operator = name
+	who, err := operator(ctx, req.GetOperator())
+	if err != nil {
+		return nil, err
 	}
-	if operator == "" {
-		return nil, gulmerr.New(gulmerr.ErrInvalid, "the operator's name is required: it goes into the record")
-	}
-	if err := e.cfg.Master.Acknowledge(ctx, req.GetNode(), req.GetIncarnation(), operator); err != nil {
+	if err := e.cfg.Master.Acknowledge(ctx, req.GetNode(), req.GetIncarnation(), who); err != nil {
 		return nil, err
 	}
 	return &gulmv1.AcknowledgeFenceReply{}, nil

@@ -45,6 +45,8 @@ var permissions = map[string]Role{
 	gulmv1.AdminService_Shutdown_FullMethodName:         RoleAdmin,
 	gulmv1.AdminService_ForceExpire_FullMethodName:      RoleAdmin,
 	gulmv1.AdminService_AcknowledgeFence_FullMethodName: RoleAdmin,
+	gulmv1.AdminService_PauseFencing_FullMethodName:     RoleAdmin,
+	gulmv1.AdminService_ResumeFencing_FullMethodName:    RoleAdmin,
 	gulmv1.PeerService_Settings_FullMethodName:          RoleServer,
 	gulmv1.PeerService_Enter_FullMethodName:             RoleServer,
 	gulmv1.PeerService_Leave_FullMethodName:             RoleServer,

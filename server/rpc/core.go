@@ -45,13 +45,16 @@ func (e *Edge) Login(ctx context.Context, req *gulmv1.LoginRequest) (*gulmv1.Log
 	login.Expiry = e.cfg.Cluster.Expiry().Milliseconds()
 	login.Watchdog = req.GetWatchdogMs()
 	copy(login.LoginID[:], req.GetLoginId())
+	login.Flags, login.Replaces = flagsOf(req), e.cfg.Master.Replaces(req.GetNode(), req.GetReplaces())
+	earlier := e.lifeOf(req.GetNode())
 	result, err := e.cfg.Master.Do(ctx, login)
 	if err != nil {
 		return nil, err
 	}
 	if result.Reason != reason.None {
-		return nil, e.loginRefused(req, result.Reason)
+		return nil, e.loginRefused(req.GetNode(), result.Reason)
 	}
+	e.noteReboot(req.GetNode(), earlier, result)
 	e.cfg.Master.Alive(result.Login.Number, 0)
 	e.log.Info("node logged in", "server", e.cfg.Server, "node", req.GetNode(), "incarnation", result.Login.Incarnation,
 		"session", result.Login.Number, "process", req.GetProcess())
@@ -66,25 +69,18 @@ func (e *Edge) checkLogin(ctx context.Context, req *gulmv1.LoginRequest) error {
 	if req.GetCluster() != e.cfg.Cluster.Name {
 		return gulmerr.New(gulmerr.ErrWrongCluster, "this is cluster %q, not %q", e.cfg.Cluster.Name, clip(req.GetCluster()))
 	}
-	if _, ok := e.cfg.Cluster.Node(req.GetNode()); !ok {
+	n, ok := e.cfg.Cluster.Node(req.GetNode())
+	switch {
+	case ok && len(n.Methods) == 0:
+		return gulmerr.New(gulmerr.ErrBadConfig, "node %q has no fence methods in nodes.ccs: its locks would never be free again if it failed",
+			req.GetNode())
+	case !ok:
 		return gulmerr.New(gulmerr.ErrUnknownNode, "node %q is not in nodes.ccs of cluster %q", clip(req.GetNode()), e.cfg.Cluster.Name)
 	}
 	if len(req.GetLoginId()) != len(member.LoginID{}) {
 		return gulmerr.New(gulmerr.ErrInvalid, "login_id has %d bytes, want %d", len(req.GetLoginId()), len(member.LoginID{}))
 	}
 	return mayBe(ctx, req.GetNode())
-}
-
-func (e *Edge) loginRefused(req *gulmv1.LoginRequest, why reason.Reason) error {
-	switch why {
-	case reason.NotFenced:
-		return gulmerr.New(gulmerr.ErrNotFenced, "node %s: its earlier life is expired and its fence is not proved yet", req.GetNode())
-	case reason.StaleIncarnation:
-		return gulmerr.New(gulmerr.ErrStaleIncarnation,
-			"node %s is logged in with another boot id: that life must log out, or expire and be fenced, first", req.GetNode())
-	default:
-		return master.Refused(why, "login of node %s", req.GetNode())
-	}
 }
 
 // clip keeps strangers' texts short in messages.

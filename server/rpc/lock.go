@@ -92,6 +92,8 @@ func (e *Edge) session(ctx context.Context, s *state.State, number uint64, login
 		return found, gulmerr.New(gulmerr.ErrNoSession, "session %d does not exist (any more): log in again", number)
 	case subtle.ConstantTimeCompare(found.LoginID[:], loginID) != 1:
 		return found, gulmerr.New(gulmerr.ErrPermission, "session %d belongs to another process", number)
+	case found.Flags.Has(member.Server):
+		return found, gulmerr.New(gulmerr.ErrPermission, "session %d is that of lock server %s itself", number, found.Node)
 	case found.Frozen:
 		return found, gulmerr.New(gulmerr.ErrNodeExpired, "node %s is expired: stop all I/O", found.Node)
 	}

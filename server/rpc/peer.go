@@ -6,7 +6,7 @@ import (
 	"lock_gulmd/ccs"
 	gulmv1 "lock_gulmd/proto/gulm/v1"
 	"lock_gulmd/proto/gulmerr"
-	"lock_gulmd/server/member"
+	"lock_gulmd/server/reason"
 	"lock_gulmd/server/replica"
 	"lock_gulmd/server/state"
 )
@@ -37,10 +37,19 @@ func (e *Edge) Enter(ctx context.Context, req *gulmv1.EnterRequest) (*gulmv1.Ent
 	if req.GetDigest() != e.cfg.Cluster.Digest() {
 		return nil, gulmerr.New(gulmerr.ErrBadConfig, "configuration of server %s differs from that of %s", req.GetServer(), e.cfg.Server)
 	}
-	if _, err := e.cfg.Master.Do(ctx, state.ServerEntered{Server: req.GetServer()}); err != nil {
+	earlier := e.lifeOf(req.GetServer())
+	result, err := e.cfg.Master.Do(ctx, e.cfg.Master.Entering(req.GetServer(), req.GetBootId(), req.GetContainer(), req.GetReplaces()))
+	if err != nil {
 		return nil, err
 	}
-	e.log.Info("server entered", "server", req.GetServer())
+	if result.Reason != reason.None {
+		return nil, e.loginRefused(req.GetServer(), result.Reason)
+	}
+	if result.Login.Number != 0 {
+		e.noteReboot(req.GetServer(), earlier, result)
+		e.cfg.Master.Alive(result.Login.Number, 0)
+	}
+	e.log.Info("server entered", "server", req.GetServer(), "incarnation", result.Login.Incarnation)
 	return &gulmv1.EnterReply{}, nil
 }
 
@@ -70,9 +79,14 @@ func (e *Edge) LetGo(ctx context.Context, server string, force bool) error {
 	if !e.cfg.Master.Serving() {
 		return e.notMaster()
 	}
-	if !force && e.remaining(server) < e.cfg.Cluster.Quorum() && e.nodesLoggedIn() {
-		return gulmerr.New(gulmerr.ErrLastQuorum,
-			"without %s the lock servers have no quorum and nodes are logged in: unmount there first, or use --force", server)
+	if e.remaining(server) < e.cfg.Cluster.Quorum() {
+		err := e.nodesInTheWay(server)
+		if err != nil && !force {
+			return err
+		}
+		if err != nil {
+			e.log.Warn("server logs out by force", "server", server, "operator", caller(ctx).Name, "reason", err.Error())
+		}
 	}
 	_, err := e.cfg.Master.Do(ctx, state.ServerLeft{Server: server})
 	if err == nil {
@@ -94,14 +108,4 @@ func (e *Edge) remaining(without string) int {
 
 func reachable(p replica.PeerStatus) bool {
 	return p.Self || p.LastContact >= 0 && p.LastContact < contactLimit
-}
-
-func (e *Edge) nodesLoggedIn() bool {
-	any := false
-	e.cfg.Machine.View(func(s *state.State) {
-		for _, n := range s.Members().Nodes() {
-			any = any || n.State == member.LoggedIn
-		}
-	})
-	return any
 }

@@ -58,9 +58,11 @@ func (e *Edge) nodeToWire(s *state.State, name string) *gulmv1.Node {
 		w := &gulmv1.Session{
 			Session: x.Number, Process: x.Process, Locks: locks, Attached: e.cfg.Hub.Attached(x.Number),
 			WatchdogMs: x.Watchdog, ExpiryMs: x.Expiry, LastBeatMs: -1,
+			Unimportant: x.Flags.Has(member.Unimportant), Locked: x.Flags.Has(member.Locked), Container: x.Flags.Has(member.Container),
+			Server: x.Flags.Has(member.Server),
 		}
 		if at, ok := e.cfg.Master.LastAlive(x.Number); ok && n.State == member.LoggedIn {
-			w.LastBeatMs = time.Since(at).Milliseconds()
+			w.LastBeatMs = max(0, time.Since(at).Milliseconds()) // a server is taken as newer than it was heard of
 			out.LastBeatMs = max(out.LastBeatMs, w.LastBeatMs)
 		}
 		out.Sessions = append(out.Sessions, w)
@@ -72,7 +74,7 @@ func fenceToWire(n *member.Node) *gulmv1.Fence {
 	f := &n.Fence
 	out := &gulmv1.Fence{
 		Node: n.Name, Incarnation: f.Incarnation, State: gulmv1.FenceState(f.State), Reason: f.Reason, WantedMs: f.Wanted,
-		SettledMs: f.Settled, Rounds: f.Rounds, By: f.By,
+		SettledMs: f.Settled, Rounds: f.Rounds, By: f.By, Power: f.Power, Operator: f.Operator,
 	}
 	for _, a := range f.Attempts {
 		out.Attempts = append(out.Attempts, &gulmv1.FenceAttempt{

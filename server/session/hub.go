@@ -153,7 +153,8 @@ func (h *Hub) deliver(a *machine.Applied) {
 
 // endOf says why sessions are over.
 func endOf(c state.Command) error {
-	if _, ok := c.(state.Logout); ok {
+	switch c.(type) {
+	case state.Logout, state.EndSession:
 		return gulmerr.ErrNoSession
 	}
 	return gulmerr.ErrNodeExpired

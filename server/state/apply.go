@@ -36,23 +36,35 @@ func (s *State) apply(index uint64, stamp int64, c Command) Result {
 	case Expire:
 		return s.expire(c, index, stamp)
 	case FenceBegin:
+		if n, _ := s.members.Node(c.Node); s.breaker.Paused && n.Fence.Operator == "" {
+			return Result{Reason: reason.Paused}
+		}
 		return s.ledger(c.Term, c.Node, func() reason.Reason { return s.members.BeginFence(c.Life) })
 	case FenceAttempted:
 		return s.ledger(c.Term, c.Node, func() reason.Reason { return s.members.NoteAttempt(c.Life, c.Attempt) })
 	case FenceProved:
-		return s.settleFence(c.Term, c.Life, member.FenceProved, c.By, stamp)
+		result := s.settleFence(c.Term, c.Life, member.FenceProved, c.By, stamp)
+		if result.Reason == reason.None && c.Power {
+			s.members.NotePower(c.Life)
+		}
+		return result
 	case FenceAcknowledged:
 		return s.settleFence(c.Term, c.Life, member.FenceAcknowledged, c.Operator, stamp)
 	case ServerLeft:
 		if i, ok := slices.BinarySearch(s.left, c.Server); !ok {
 			s.left = slices.Insert(s.left, i, c.Server)
 		}
-		return Result{}
+		return s.dropServer(c.Server, stamp)
 	case Deny:
 		return s.deny(c)
 	case ServerEntered:
-		s.enter(c.Server)
-		return Result{}
+		return s.serverEntered(c, index, stamp)
+	case EndSession:
+		return s.endSession(c, stamp)
+	case PauseFencing:
+		return s.pauseFencing(c, stamp)
+	case ResumeFencing:
+		return s.resumeFencing(c, stamp)
 	case Check:
 		return Result{}
 	}
@@ -78,15 +90,22 @@ func (s *State) enter(server string) {
 }
 
 func (s *State) login(c Login, index uint64, stamp int64) Result {
-	session, why := s.members.Login(c.LoginRequest, index, stamp, s.limits.Sessions)
+	result := s.reboot(c.LoginRequest, index, stamp)
+	limit := s.limits.Sessions
+	if c.Flags.Has(member.Server) {
+		limit = 0
+	}
+	session, why := s.members.Login(c.LoginRequest, index, stamp, limit)
 	if why != reason.None {
-		return Result{Reason: why}
+		result.Reason = why
+		return result
 	}
 	node, _ := s.members.Node(session.Node)
 	s.locks.Open(lock.Session(session.Number), node.Number)
 	s.openNumbers(session.Number)
 	s.findNumbers(session.Number).seen = index
-	return Result{Login: session, Node: session.Node}
+	result.Login, result.Node = session, session.Node
+	return result
 }
 
 func (s *State) logout(c Logout, stamp int64) Result {
@@ -104,6 +123,9 @@ func (s *State) expire(c Expire, index uint64, stamp int64) Result {
 	if c.Term != s.term {
 		return Result{Reason: reason.StaleTerm}
 	}
+	if s.breaker.Paused && c.Operator == "" {
+		return Result{Reason: reason.Paused}
+	}
 	seen := c.Seen
 	if c.Session != 0 {
 		// Other sessions of the node may be as busy as they like.
@@ -116,6 +138,7 @@ func (s *State) expire(c Expire, index uint64, stamp int64) Result {
 	if why != reason.None {
 		return Result{Reason: why}
 	}
+	s.members.NoteOperator(c.Life, c.Operator)
 	for _, session := range frozen {
 		s.locks.Freeze(lock.Session(session))
 	}

@@ -45,6 +45,9 @@ type Expire struct {
 	// Silent is for how long the node was silent, milliseconds, for display.
 	Silent int64
 	Reason string
+	// Operator is who asked for it; empty if the master found the node silent,
+	// which is refused while fencing is paused.
+	Operator string
 }
 
 // FenceBegin notes the intent to run the fence methods of an expired node from
@@ -67,6 +70,8 @@ type FenceProved struct {
 	member.Life
 	// By is "method/device".
 	By string
+	// Power: the proof is that the machine lost its power.
+	Power bool
 }
 
 // FenceAcknowledged is FenceProved on an operator's word.
@@ -92,8 +97,15 @@ type Deny struct {
 	Reason  reason.Reason
 }
 
-// ServerEntered notes that a lock server has started.
-type ServerEntered struct{ Server string }
+// ServerEntered notes that a lock server has started. With a boot id it is judged
+// from now on like a node; without one it is not.
+type ServerEntered struct {
+	Server string
+	BootID string
+	// Replaces and Flags as in member.LoginRequest.
+	Replaces uint64
+	Flags    member.SessionFlags
+}
 
 func (BeginTerm) command()         {}
 func (*Batch) command()            {}

@@ -17,6 +17,7 @@ type Image struct {
 	Master      string
 	Limits      Limits
 	Left        []string
+	Breaker     Breaker
 	Digest      uint64
 	Counters    lock.Counters
 	LastSession uint64
@@ -43,7 +44,7 @@ type SessionImage struct {
 // Image returns the state's image for reading only, until the next change.
 func (s *State) Image() Image {
 	img := Image{
-		Index: s.index, Term: s.term, Master: s.master, Limits: s.limits, Left: s.left, Digest: s.digest,
+		Index: s.index, Term: s.term, Master: s.master, Limits: s.limits, Left: s.left, Breaker: s.breaker, Digest: s.digest,
 		Counters: s.locks.Counters(), LastSession: s.members.LastSession(),
 		Nodes: s.members.Nodes(), Spaces: s.locks.Spaces(), Owners: s.locks.Owners(),
 		Journals: s.journals.Copy(),
@@ -66,7 +67,7 @@ func FromImage(img Image, next func(*lock.ResourceState) bool) (*State, bool) {
 	limits := lock.Limits{Locks: img.Limits.Locks, Resources: img.Limits.Resources, Lockspaces: img.Limits.Lockspaces}
 	s := &State{
 		index: img.Index, term: img.Term, master: img.Master, limits: img.Limits,
-		left: slices.Sorted(slices.Values(img.Left)), digest: img.Digest,
+		left: slices.Sorted(slices.Values(img.Left)), breaker: img.Breaker, digest: img.Digest,
 	}
 	restore := lock.NewRestore(limits)
 	restore.SetCounters(img.Counters)

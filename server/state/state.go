@@ -20,6 +20,7 @@ type State struct {
 	locks    *lock.Table
 	journals journal.Ledger
 	numbers  []numbers // one for each session, by session
+	breaker  Breaker
 	digest   uint64    // over everything that was ever answered
 }
 

@@ -67,7 +67,8 @@ func newCluster(dir string) (*cluster, error) {
 	return c, c.configure()
 }
 
-// configure writes the three .ccs files.
+// configure writes the three .ccs files. Servers are not fenced: the demo kills
+// them to show a takeover, and its power switch knows nodes only.
 func (c *cluster) configure() error {
 	corePort, raftPort, err := freePorts(c.servers)
 	if err != nil {
@@ -82,7 +83,7 @@ func (c *cluster) configure() error {
 	}
 	files := map[string]string{
 		"cluster.ccs": fmt.Sprintf("cluster {\n  name = %q\n  lock_gulm {\n    servers = [%q, %q, %q]\n    heartbeat_rate = %.1f\n"+
-			"    allowed_misses = %d\n    core_port = %s\n    raft_port = %s\n  }\n}\n",
+			"    allowed_misses = %d\n    core_port = %s\n    raft_port = %s\n    fence_servers = \"no\"\n  }\n}\n",
 			clusterName, c.servers[0], c.servers[1], c.servers[2], heartbeatRate, allowedMisses, corePort, raftPort),
 		"nodes.ccs": "nodes {\n" + nodes.String() + "}\n",
 		"fence.ccs": fmt.Sprintf("fence_devices {\n  switch { agent = %q action = \"off\" pidfile_dir = %q delay = %d }\n}\n",

@@ -55,7 +55,7 @@ func (e *Env) Acknowledge(ctx context.Context, node string, sure bool) error {
 			return err
 		}
 	}
-	operator := operatorName()
+	operator := Operator()
 	limited, cancel := e.Limit(ctx)
 	defer cancel()
 	err = c.Master(limited, Call{Do: func(ctx context.Context, conn *grpc.ClientConn) error {
@@ -207,9 +207,9 @@ Type the node's name to confirm: `, node)
 	return gulmerr.New(gulmerr.ErrCanceled, "not confirmed: you typed %q, the node is %q; nothing was acknowledged", answer, node)
 }
 
-// operatorName is who runs this, for the record: user@host, the user before
+// Operator is who runs this, for the record: user@host, the user before
 // sudo if there was one.
-func operatorName() string {
+func Operator() string {
 	name := os.Getenv("SUDO_USER")
 	if name == "" {
 		name = os.Getenv("USER")

@@ -133,7 +133,11 @@ type StatusReply struct {
 	Version    string `protobuf:"bytes,20,opt,name=version,proto3" json:"version,omitempty"`
 	Durability string `protobuf:"bytes,21,opt,name=durability,proto3" json:"durability,omitempty"`
 	// Everything that is waited for, one sentence each.
-	WaitingFor    []string `protobuf:"bytes,22,rep,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"`
+	WaitingFor []string `protobuf:"bytes,22,rep,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"`
+	// Whether automatic fencing is paused.
+	Breaker *Breaker `protobuf:"bytes,60,opt,name=breaker,proto3" json:"breaker,omitempty"`
+	// Counters of this process, by name; they begin at 0 when it starts.
+	Counters      map[string]uint64 `protobuf:"bytes,61,rep,name=counters,proto3" json:"counters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -318,6 +322,20 @@ func (x *StatusReply) GetDurability() string {
 func (x *StatusReply) GetWaitingFor() []string {
 	if x != nil {
 		return x.WaitingFor
+	}
+	return nil
+}
+
+func (x *StatusReply) GetBreaker() *Breaker {
+	if x != nil {
+		return x.Breaker
+	}
+	return nil
+}
+
+func (x *StatusReply) GetCounters() map[string]uint64 {
+	if x != nil {
+		return x.Counters
 	}
 	return nil
 }
@@ -783,7 +801,9 @@ type ForceExpireRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	// For the record; required.
-	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Who asks for it, for the record; the certificate's name wins.
+	Operator      string `protobuf:"bytes,20,opt,name=operator,proto3" json:"operator,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -828,6 +848,13 @@ func (x *ForceExpireRequest) GetNode() string {
 func (x *ForceExpireRequest) GetReason() string {
 	if x != nil {
 		return x.Reason
+	}
+	return ""
+}
+
+func (x *ForceExpireRequest) GetOperator() string {
+	if x != nil {
+		return x.Operator
 	}
 	return ""
 }
@@ -967,12 +994,297 @@ func (*AcknowledgeFenceReply) Descriptor() ([]byte, []int) {
 	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
+// Breaker is whether automatic fencing is paused, and why.
+type Breaker struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Paused bool                   `protobuf:"varint,1,opt,name=paused,proto3" json:"paused,omitempty"`
+	Reason string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Who paused it; empty if too many nodes vanished at once.
+	Operator string `protobuf:"bytes,3,opt,name=operator,proto3" json:"operator,omitempty"`
+	// When the pause began or ended, by the master's clock, unix milliseconds.
+	SinceMs int64 `protobuf:"varint,4,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	// An operator has resumed fencing; the breaker is ready again when fewer
+	// nodes are missing.
+	Overridden bool `protobuf:"varint,5,opt,name=overridden,proto3" json:"overridden,omitempty"`
+	// Pauses and resumptions since the cluster began.
+	Trips   uint64 `protobuf:"varint,6,opt,name=trips,proto3" json:"trips,omitempty"`
+	Resumes uint64 `protobuf:"varint,7,opt,name=resumes,proto3" json:"resumes,omitempty"`
+	// Nodes that the answering master misses at the moment, and how many are
+	// logged in, those included.
+	Missing       uint32 `protobuf:"varint,8,opt,name=missing,proto3" json:"missing,omitempty"`
+	LoggedIn      uint32 `protobuf:"varint,9,opt,name=logged_in,json=loggedIn,proto3" json:"logged_in,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Breaker) Reset() {
+	*x = Breaker{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Breaker) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Breaker) ProtoMessage() {}
+
+func (x *Breaker) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Breaker.ProtoReflect.Descriptor instead.
+func (*Breaker) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Breaker) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *Breaker) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Breaker) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+func (x *Breaker) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *Breaker) GetOverridden() bool {
+	if x != nil {
+		return x.Overridden
+	}
+	return false
+}
+
+func (x *Breaker) GetTrips() uint64 {
+	if x != nil {
+		return x.Trips
+	}
+	return 0
+}
+
+func (x *Breaker) GetResumes() uint64 {
+	if x != nil {
+		return x.Resumes
+	}
+	return 0
+}
+
+func (x *Breaker) GetMissing() uint32 {
+	if x != nil {
+		return x.Missing
+	}
+	return 0
+}
+
+func (x *Breaker) GetLoggedIn() uint32 {
+	if x != nil {
+		return x.LoggedIn
+	}
+	return 0
+}
+
+type PauseFencingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For the record; required.
+	Reason        string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	Operator      string `protobuf:"bytes,2,opt,name=operator,proto3" json:"operator,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseFencingRequest) Reset() {
+	*x = PauseFencingRequest{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseFencingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseFencingRequest) ProtoMessage() {}
+
+func (x *PauseFencingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseFencingRequest.ProtoReflect.Descriptor instead.
+func (*PauseFencingRequest) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PauseFencingRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PauseFencingRequest) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+type PauseFencingReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseFencingReply) Reset() {
+	*x = PauseFencingReply{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseFencingReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseFencingReply) ProtoMessage() {}
+
+func (x *PauseFencingReply) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseFencingReply.ProtoReflect.Descriptor instead.
+func (*PauseFencingReply) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{15}
+}
+
+type ResumeFencingRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Operator      string                 `protobuf:"bytes,1,opt,name=operator,proto3" json:"operator,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeFencingRequest) Reset() {
+	*x = ResumeFencingRequest{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeFencingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeFencingRequest) ProtoMessage() {}
+
+func (x *ResumeFencingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeFencingRequest.ProtoReflect.Descriptor instead.
+func (*ResumeFencingRequest) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ResumeFencingRequest) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+type ResumeFencingReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeFencingReply) Reset() {
+	*x = ResumeFencingReply{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeFencingReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeFencingReply) ProtoMessage() {}
+
+func (x *ResumeFencingReply) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeFencingReply.ProtoReflect.Descriptor instead.
+func (*ResumeFencingReply) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{17}
+}
+
 var File_gulm_v1_admin_proto protoreflect.FileDescriptor
 
 const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x13gulm/v1/admin.proto\x12\agulm.v1\x1a\x12gulm/v1/core.proto\x1a\x13gulm/v1/types.proto\"\x0f\n" +
-	"\rStatusRequest\"\xb5\x05\n" +
+	"\rStatusRequest\"\xde\x06\n" +
 	"\vStatusReply\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
 	"\x06server\x18\x02 \x01(\tR\x06server\x12'\n" +
@@ -1001,7 +1313,12 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"durability\x18\x15 \x01(\tR\n" +
 	"durability\x12\x1f\n" +
 	"\vwaiting_for\x18\x16 \x03(\tR\n" +
-	"waitingFor\"\xa1\x01\n" +
+	"waitingFor\x12*\n" +
+	"\abreaker\x18< \x01(\v2\x10.gulm.v1.BreakerR\abreaker\x12>\n" +
+	"\bcounters\x18= \x03(\v2\".gulm.v1.StatusReply.CountersEntryR\bcounters\x1a;\n" +
+	"\rCountersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xa1\x01\n" +
 	"\fServerStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1c\n" +
@@ -1034,26 +1351,48 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\trequested\x18\x06 \x01(\x0e2\r.gulm.v1.ModeR\trequested\x12\x14\n" +
 	"\x05token\x18\a \x01(\x04R\x05token\x12\x15\n" +
 	"\x06age_ms\x18\b \x01(\x03R\x05ageMs\x12\x16\n" +
-	"\x06frozen\x18\t \x01(\bR\x06frozen\"@\n" +
+	"\x06frozen\x18\t \x01(\bR\x06frozen\"\\\n" +
 	"\x12ForceExpireRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x12\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1a\n" +
+	"\boperator\x18\x14 \x01(\tR\boperator\"\x12\n" +
 	"\x10ForceExpireReply\"k\n" +
 	"\x17AcknowledgeFenceRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1a\n" +
 	"\boperator\x18\x02 \x01(\tR\boperator\x12 \n" +
 	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\"\x17\n" +
-	"\x15AcknowledgeFenceReply*C\n" +
+	"\x15AcknowledgeFenceReply\"\xf7\x01\n" +
+	"\aBreaker\x12\x16\n" +
+	"\x06paused\x18\x01 \x01(\bR\x06paused\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1a\n" +
+	"\boperator\x18\x03 \x01(\tR\boperator\x12\x19\n" +
+	"\bsince_ms\x18\x04 \x01(\x03R\asinceMs\x12\x1e\n" +
+	"\n" +
+	"overridden\x18\x05 \x01(\bR\n" +
+	"overridden\x12\x14\n" +
+	"\x05trips\x18\x06 \x01(\x04R\x05trips\x12\x18\n" +
+	"\aresumes\x18\a \x01(\x04R\aresumes\x12\x18\n" +
+	"\amissing\x18\b \x01(\rR\amissing\x12\x1b\n" +
+	"\tlogged_in\x18\t \x01(\rR\bloggedIn\"I\n" +
+	"\x13PauseFencingRequest\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x1a\n" +
+	"\boperator\x18\x02 \x01(\tR\boperator\"\x13\n" +
+	"\x11PauseFencingReply\"2\n" +
+	"\x14ResumeFencingRequest\x12\x1a\n" +
+	"\boperator\x18\x01 \x01(\tR\boperator\"\x14\n" +
+	"\x12ResumeFencingReply*C\n" +
 	"\x05Queue\x12\x11\n" +
 	"\rQUEUE_GRANTED\x10\x00\x12\x14\n" +
 	"\x10QUEUE_CONVERTING\x10\x01\x12\x11\n" +
-	"\rQUEUE_WAITING\x10\x022\xd8\x02\n" +
+	"\rQUEUE_WAITING\x10\x022\xef\x03\n" +
 	"\fAdminService\x126\n" +
 	"\x06Status\x12\x16.gulm.v1.StatusRequest\x1a\x14.gulm.v1.StatusReply\x12<\n" +
 	"\bShutdown\x12\x18.gulm.v1.ShutdownRequest\x1a\x16.gulm.v1.ShutdownReply\x125\n" +
 	"\x05Locks\x12\x15.gulm.v1.LocksRequest\x1a\x13.gulm.v1.LocksReply0\x01\x12E\n" +
 	"\vForceExpire\x12\x1b.gulm.v1.ForceExpireRequest\x1a\x19.gulm.v1.ForceExpireReply\x12T\n" +
-	"\x10AcknowledgeFence\x12 .gulm.v1.AcknowledgeFenceRequest\x1a\x1e.gulm.v1.AcknowledgeFenceReplyB!Z\x1flock_gulmd/proto/gulm/v1;gulmv1b\x06proto3"
+	"\x10AcknowledgeFence\x12 .gulm.v1.AcknowledgeFenceRequest\x1a\x1e.gulm.v1.AcknowledgeFenceReply\x12H\n" +
+	"\fPauseFencing\x12\x1c.gulm.v1.PauseFencingRequest\x1a\x1a.gulm.v1.PauseFencingReply\x12K\n" +
+	"\rResumeFencing\x12\x1d.gulm.v1.ResumeFencingRequest\x1a\x1b.gulm.v1.ResumeFencingReplyB!Z\x1flock_gulmd/proto/gulm/v1;gulmv1b\x06proto3"
 
 var (
 	file_gulm_v1_admin_proto_rawDescOnce sync.Once
@@ -1068,7 +1407,7 @@ func file_gulm_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_gulm_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_gulm_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_gulm_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_gulm_v1_admin_proto_goTypes = []any{
 	(Queue)(0),                      // 0: gulm.v1.Queue
 	(*StatusRequest)(nil),           // 1: gulm.v1.StatusRequest
@@ -1084,36 +1423,48 @@ var file_gulm_v1_admin_proto_goTypes = []any{
 	(*ForceExpireReply)(nil),        // 11: gulm.v1.ForceExpireReply
 	(*AcknowledgeFenceRequest)(nil), // 12: gulm.v1.AcknowledgeFenceRequest
 	(*AcknowledgeFenceReply)(nil),   // 13: gulm.v1.AcknowledgeFenceReply
-	(ServerRole)(0),                 // 14: gulm.v1.ServerRole
-	(*Node)(nil),                    // 15: gulm.v1.Node
-	(*Fence)(nil),                   // 16: gulm.v1.Fence
-	(Mode)(0),                       // 17: gulm.v1.Mode
+	(*Breaker)(nil),                 // 14: gulm.v1.Breaker
+	(*PauseFencingRequest)(nil),     // 15: gulm.v1.PauseFencingRequest
+	(*PauseFencingReply)(nil),       // 16: gulm.v1.PauseFencingReply
+	(*ResumeFencingRequest)(nil),    // 17: gulm.v1.ResumeFencingRequest
+	(*ResumeFencingReply)(nil),      // 18: gulm.v1.ResumeFencingReply
+	nil,                             // 19: gulm.v1.StatusReply.CountersEntry
+	(ServerRole)(0),                 // 20: gulm.v1.ServerRole
+	(*Node)(nil),                    // 21: gulm.v1.Node
+	(*Fence)(nil),                   // 22: gulm.v1.Fence
+	(Mode)(0),                       // 23: gulm.v1.Mode
 }
 var file_gulm_v1_admin_proto_depIdxs = []int32{
-	14, // 0: gulm.v1.StatusReply.role:type_name -> gulm.v1.ServerRole
+	20, // 0: gulm.v1.StatusReply.role:type_name -> gulm.v1.ServerRole
 	3,  // 1: gulm.v1.StatusReply.servers:type_name -> gulm.v1.ServerStatus
-	15, // 2: gulm.v1.StatusReply.nodes:type_name -> gulm.v1.Node
-	16, // 3: gulm.v1.StatusReply.pending_fences:type_name -> gulm.v1.Fence
-	8,  // 4: gulm.v1.LocksReply.resources:type_name -> gulm.v1.Resource
-	9,  // 5: gulm.v1.Resource.locks:type_name -> gulm.v1.Lock
-	0,  // 6: gulm.v1.Lock.queue:type_name -> gulm.v1.Queue
-	17, // 7: gulm.v1.Lock.granted:type_name -> gulm.v1.Mode
-	17, // 8: gulm.v1.Lock.requested:type_name -> gulm.v1.Mode
-	1,  // 9: gulm.v1.AdminService.Status:input_type -> gulm.v1.StatusRequest
-	4,  // 10: gulm.v1.AdminService.Shutdown:input_type -> gulm.v1.ShutdownRequest
-	6,  // 11: gulm.v1.AdminService.Locks:input_type -> gulm.v1.LocksRequest
-	10, // 12: gulm.v1.AdminService.ForceExpire:input_type -> gulm.v1.ForceExpireRequest
-	12, // 13: gulm.v1.AdminService.AcknowledgeFence:input_type -> gulm.v1.AcknowledgeFenceRequest
-	2,  // 14: gulm.v1.AdminService.Status:output_type -> gulm.v1.StatusReply
-	5,  // 15: gulm.v1.AdminService.Shutdown:output_type -> gulm.v1.ShutdownReply
-	7,  // 16: gulm.v1.AdminService.Locks:output_type -> gulm.v1.LocksReply
-	11, // 17: gulm.v1.AdminService.ForceExpire:output_type -> gulm.v1.ForceExpireReply
-	13, // 18: gulm.v1.AdminService.AcknowledgeFence:output_type -> gulm.v1.AcknowledgeFenceReply
-	14, // [14:19] is the sub-list for method output_type
-	9,  // [9:14] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	21, // 2: gulm.v1.StatusReply.nodes:type_name -> gulm.v1.Node
+	22, // 3: gulm.v1.StatusReply.pending_fences:type_name -> gulm.v1.Fence
+	14, // 4: gulm.v1.StatusReply.breaker:type_name -> gulm.v1.Breaker
+	19, // 5: gulm.v1.StatusReply.counters:type_name -> gulm.v1.StatusReply.CountersEntry
+	8,  // 6: gulm.v1.LocksReply.resources:type_name -> gulm.v1.Resource
+	9,  // 7: gulm.v1.Resource.locks:type_name -> gulm.v1.Lock
+	0,  // 8: gulm.v1.Lock.queue:type_name -> gulm.v1.Queue
+	23, // 9: gulm.v1.Lock.granted:type_name -> gulm.v1.Mode
+	23, // 10: gulm.v1.Lock.requested:type_name -> gulm.v1.Mode
+	1,  // 11: gulm.v1.AdminService.Status:input_type -> gulm.v1.StatusRequest
+	4,  // 12: gulm.v1.AdminService.Shutdown:input_type -> gulm.v1.ShutdownRequest
+	6,  // 13: gulm.v1.AdminService.Locks:input_type -> gulm.v1.LocksRequest
+	10, // 14: gulm.v1.AdminService.ForceExpire:input_type -> gulm.v1.ForceExpireRequest
+	12, // 15: gulm.v1.AdminService.AcknowledgeFence:input_type -> gulm.v1.AcknowledgeFenceRequest
+	15, // 16: gulm.v1.AdminService.PauseFencing:input_type -> gulm.v1.PauseFencingRequest
+	17, // 17: gulm.v1.AdminService.ResumeFencing:input_type -> gulm.v1.ResumeFencingRequest
+	2,  // 18: gulm.v1.AdminService.Status:output_type -> gulm.v1.StatusReply
+	5,  // 19: gulm.v1.AdminService.Shutdown:output_type -> gulm.v1.ShutdownReply
+	7,  // 20: gulm.v1.AdminService.Locks:output_type -> gulm.v1.LocksReply
+	11, // 21: gulm.v1.AdminService.ForceExpire:output_type -> gulm.v1.ForceExpireReply
+	13, // 22: gulm.v1.AdminService.AcknowledgeFence:output_type -> gulm.v1.AcknowledgeFenceReply
+	16, // 23: gulm.v1.AdminService.PauseFencing:output_type -> gulm.v1.PauseFencingReply
+	18, // 24: gulm.v1.AdminService.ResumeFencing:output_type -> gulm.v1.ResumeFencingReply
+	18, // [18:25] is the sub-list for method output_type
+	11, // [11:18] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_gulm_v1_admin_proto_init() }
@@ -1129,7 +1480,7 @@ func file_gulm_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gulm_v1_admin_proto_rawDesc), len(file_gulm_v1_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   13,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,8 @@ const (
 	AdminService_Locks_FullMethodName            = "/gulm.v1.AdminService/Locks"
 	AdminService_ForceExpire_FullMethodName      = "/gulm.v1.AdminService/ForceExpire"
 	AdminService_AcknowledgeFence_FullMethodName = "/gulm.v1.AdminService/AcknowledgeFence"
+	AdminService_PauseFencing_FullMethodName     = "/gulm.v1.AdminService/PauseFencing"
+	AdminService_ResumeFencing_FullMethodName    = "/gulm.v1.AdminService/ResumeFencing"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -47,6 +49,12 @@ type AdminServiceClient interface {
 	// write any more. Valid for the one pending fence of the node. Errors:
 	// NOT_MASTER, UNKNOWN_NODE, NOT_PENDING.
 	AcknowledgeFence(ctx context.Context, in *AcknowledgeFenceRequest, opts ...grpc.CallOption) (*AcknowledgeFenceReply, error)
+	// PauseFencing stops automatic expiry and fencing until ResumeFencing: locks
+	// of dead nodes stay held. Errors: NOT_MASTER.
+	PauseFencing(ctx context.Context, in *PauseFencingRequest, opts ...grpc.CallOption) (*PauseFencingReply, error)
+	// ResumeFencing ends a pause, whoever began it. Errors: NOT_MASTER,
+	// NOT_PENDING if fencing is not paused.
+	ResumeFencing(ctx context.Context, in *ResumeFencingRequest, opts ...grpc.CallOption) (*ResumeFencingReply, error)
 }
 
 type adminServiceClient struct {
@@ -116,6 +124,26 @@ func (c *adminServiceClient) AcknowledgeFence(ctx context.Context, in *Acknowled
 	return out, nil
 }
 
+func (c *adminServiceClient) PauseFencing(ctx context.Context, in *PauseFencingRequest, opts ...grpc.CallOption) (*PauseFencingReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PauseFencingReply)
+	err := c.cc.Invoke(ctx, AdminService_PauseFencing_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ResumeFencing(ctx context.Context, in *ResumeFencingRequest, opts ...grpc.CallOption) (*ResumeFencingReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResumeFencingReply)
+	err := c.cc.Invoke(ctx, AdminService_ResumeFencing_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -135,6 +163,12 @@ type AdminServiceServer interface {
 	// write any more. Valid for the one pending fence of the node. Errors:
 	// NOT_MASTER, UNKNOWN_NODE, NOT_PENDING.
 	AcknowledgeFence(context.Context, *AcknowledgeFenceRequest) (*AcknowledgeFenceReply, error)
+	// PauseFencing stops automatic expiry and fencing until ResumeFencing: locks
+	// of dead nodes stay held. Errors: NOT_MASTER.
+	PauseFencing(context.Context, *PauseFencingRequest) (*PauseFencingReply, error)
+	// ResumeFencing ends a pause, whoever began it. Errors: NOT_MASTER,
+	// NOT_PENDING if fencing is not paused.
+	ResumeFencing(context.Context, *ResumeFencingRequest) (*ResumeFencingReply, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -159,6 +193,12 @@ func (UnimplementedAdminServiceServer) ForceExpire(context.Context, *ForceExpire
 }
 func (UnimplementedAdminServiceServer) AcknowledgeFence(context.Context, *AcknowledgeFenceRequest) (*AcknowledgeFenceReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method AcknowledgeFence not implemented")
+}
+func (UnimplementedAdminServiceServer) PauseFencing(context.Context, *PauseFencingRequest) (*PauseFencingReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method PauseFencing not implemented")
+}
+func (UnimplementedAdminServiceServer) ResumeFencing(context.Context, *ResumeFencingRequest) (*ResumeFencingReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeFencing not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -264,6 +304,42 @@ func _AdminService_AcknowledgeFence_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_PauseFencing_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseFencingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).PauseFencing(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_PauseFencing_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).PauseFencing(ctx, req.(*PauseFencingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ResumeFencing_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeFencingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ResumeFencing(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ResumeFencing_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ResumeFencing(ctx, req.(*ResumeFencingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -286,6 +362,14 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "AcknowledgeFence",
 			Handler:    _AdminService_AcknowledgeFence_Handler,
+		},
+		{
+			MethodName: "PauseFencing",
+			Handler:    _AdminService_PauseFencing_Handler,
+		},
+		{
+			MethodName: "ResumeFencing",
+			Handler:    _AdminService_ResumeFencing_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -207,7 +207,18 @@ type LoginRequest struct {
 	// has been reset expiry_ms + watchdog_ms after the session was last heard of.
 	// The node says so only while the watchdog is armed. A login that is repeated
 	// with the same login_id may say so later, and may make it longer.
-	WatchdogMs    int64 `protobuf:"varint,50,opt,name=watchdog_ms,json=watchdogMs,proto3" json:"watchdog_ms,omitempty"`
+	WatchdogMs int64 `protobuf:"varint,50,opt,name=watchdog_ms,json=watchdogMs,proto3" json:"watchdog_ms,omitempty"`
+	// The service's silence ends only its own session, not the node, as long as
+	// it holds no locks and has joined no lockspace that needs a fence.
+	Unimportant bool `protobuf:"varint,20,opt,name=unimportant,proto3" json:"unimportant,omitempty"`
+	// The service must be gone before the servers may be shut down below quorum.
+	Locked bool `protobuf:"varint,21,opt,name=locked,proto3" json:"locked,omitempty"`
+	// The node is a container, whose boot id is that of its host.
+	Container bool `protobuf:"varint,22,opt,name=container,proto3" json:"container,omitempty"`
+	// The incarnation of which a refusal of this login said that it is in the way
+	// (metadata "incarnation" of STALE_INCARNATION and NOT_FENCED): this machine
+	// has booted since, so that life is gone.
+	Replaces      uint64 `protobuf:"varint,23,opt,name=replaces,proto3" json:"replaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -280,6 +291,34 @@ func (x *LoginRequest) GetProcess() string {
 func (x *LoginRequest) GetWatchdogMs() int64 {
 	if x != nil {
 		return x.WatchdogMs
+	}
+	return 0
+}
+
+func (x *LoginRequest) GetUnimportant() bool {
+	if x != nil {
+		return x.Unimportant
+	}
+	return false
+}
+
+func (x *LoginRequest) GetLocked() bool {
+	if x != nil {
+		return x.Locked
+	}
+	return false
+}
+
+func (x *LoginRequest) GetContainer() bool {
+	if x != nil {
+		return x.Container
+	}
+	return false
+}
+
+func (x *LoginRequest) GetReplaces() uint64 {
+	if x != nil {
+		return x.Replaces
 	}
 	return 0
 }
@@ -768,7 +807,13 @@ type Session struct {
 	// The silence after which the session was told that its node may be expired.
 	ExpiryMs int64 `protobuf:"varint,51,opt,name=expiry_ms,json=expiryMs,proto3" json:"expiry_ms,omitempty"`
 	// Milliseconds since the last sign of life, -1 unless the master answers.
-	LastBeatMs    int64 `protobuf:"varint,52,opt,name=last_beat_ms,json=lastBeatMs,proto3" json:"last_beat_ms,omitempty"`
+	LastBeatMs int64 `protobuf:"varint,52,opt,name=last_beat_ms,json=lastBeatMs,proto3" json:"last_beat_ms,omitempty"`
+	// As the login said.
+	Unimportant bool `protobuf:"varint,20,opt,name=unimportant,proto3" json:"unimportant,omitempty"`
+	Locked      bool `protobuf:"varint,21,opt,name=locked,proto3" json:"locked,omitempty"`
+	Container   bool `protobuf:"varint,22,opt,name=container,proto3" json:"container,omitempty"`
+	// True for a lock server's own.
+	Server        bool `protobuf:"varint,23,opt,name=server,proto3" json:"server,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -852,6 +897,34 @@ func (x *Session) GetLastBeatMs() int64 {
 	return 0
 }
 
+func (x *Session) GetUnimportant() bool {
+	if x != nil {
+		return x.Unimportant
+	}
+	return false
+}
+
+func (x *Session) GetLocked() bool {
+	if x != nil {
+		return x.Locked
+	}
+	return false
+}
+
+func (x *Session) GetContainer() bool {
+	if x != nil {
+		return x.Container
+	}
+	return false
+}
+
+func (x *Session) GetServer() bool {
+	if x != nil {
+		return x.Server
+	}
+	return false
+}
+
 // Fence is one entry of the ledger.
 type Fence struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -866,7 +939,12 @@ type Fence struct {
 	// The newest attempts, oldest first.
 	Attempts []*FenceAttempt `protobuf:"bytes,8,rep,name=attempts,proto3" json:"attempts,omitempty"`
 	// Who proved it: "method/device", or who acknowledged it.
-	By            string `protobuf:"bytes,9,opt,name=by,proto3" json:"by,omitempty"`
+	By string `protobuf:"bytes,9,opt,name=by,proto3" json:"by,omitempty"`
+	// The proof is that the machine lost its power: it cannot come back with the
+	// same boot id.
+	Power bool `protobuf:"varint,20,opt,name=power,proto3" json:"power,omitempty"`
+	// The operator who expired the node by force, empty if it was silent.
+	Operator      string `protobuf:"bytes,21,opt,name=operator,proto3" json:"operator,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -960,6 +1038,20 @@ func (x *Fence) GetAttempts() []*FenceAttempt {
 func (x *Fence) GetBy() string {
 	if x != nil {
 		return x.By
+	}
+	return ""
+}
+
+func (x *Fence) GetPower() bool {
+	if x != nil {
+		return x.Power
+	}
+	return false
+}
+
+func (x *Fence) GetOperator() string {
+	if x != nil {
+		return x.Operator
 	}
 	return ""
 }
@@ -1166,7 +1258,7 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"\x06server\x18\x02 \x01(\tR\x06server\x12'\n" +
 	"\x04role\x18\x03 \x01(\x0e2\x13.gulm.v1.ServerRoleR\x04role\x12.\n" +
 	"\x06master\x18\x04 \x01(\v2\x16.gulm.v1.ServerAddressR\x06master\x120\n" +
-	"\aservers\x18\x05 \x03(\v2\x16.gulm.v1.ServerAddressR\aservers\"\xab\x01\n" +
+	"\aservers\x18\x05 \x03(\v2\x16.gulm.v1.ServerAddressR\aservers\"\x9f\x02\n" +
 	"\fLoginRequest\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x17\n" +
@@ -1174,7 +1266,11 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"\blogin_id\x18\x04 \x01(\fR\aloginId\x12\x18\n" +
 	"\aprocess\x18\x05 \x01(\tR\aprocess\x12\x1f\n" +
 	"\vwatchdog_ms\x182 \x01(\x03R\n" +
-	"watchdogMs\"\xe7\x01\n" +
+	"watchdogMs\x12 \n" +
+	"\vunimportant\x18\x14 \x01(\bR\vunimportant\x12\x16\n" +
+	"\x06locked\x18\x15 \x01(\bR\x06locked\x12\x1c\n" +
+	"\tcontainer\x18\x16 \x01(\bR\tcontainer\x12\x1a\n" +
+	"\breplaces\x18\x17 \x01(\x04R\breplaces\"\xe7\x01\n" +
 	"\n" +
 	"LoginReply\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12 \n" +
@@ -1208,7 +1304,7 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"\x05locks\x18\t \x01(\x04R\x05locks\x12$\n" +
 	"\x05fence\x18\n" +
 	" \x01(\v2\x0e.gulm.v1.FenceR\x05fence\x12\x16\n" +
-	"\x06server\x18\v \x01(\bR\x06server\"\xcf\x01\n" +
+	"\x06server\x18\v \x01(\bR\x06server\"\xbf\x02\n" +
 	"\aSession\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x18\n" +
 	"\aprocess\x18\x02 \x01(\tR\aprocess\x12\x14\n" +
@@ -1218,7 +1314,11 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"watchdogMs\x12\x1b\n" +
 	"\texpiry_ms\x183 \x01(\x03R\bexpiryMs\x12 \n" +
 	"\flast_beat_ms\x184 \x01(\x03R\n" +
-	"lastBeatMs\"\x97\x02\n" +
+	"lastBeatMs\x12 \n" +
+	"\vunimportant\x18\x14 \x01(\bR\vunimportant\x12\x16\n" +
+	"\x06locked\x18\x15 \x01(\bR\x06locked\x12\x1c\n" +
+	"\tcontainer\x18\x16 \x01(\bR\tcontainer\x12\x16\n" +
+	"\x06server\x18\x17 \x01(\bR\x06server\"\xc9\x02\n" +
 	"\x05Fence\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12)\n" +
@@ -1229,7 +1329,9 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"settled_ms\x18\x06 \x01(\x03R\tsettledMs\x12\x16\n" +
 	"\x06rounds\x18\a \x01(\rR\x06rounds\x121\n" +
 	"\battempts\x18\b \x03(\v2\x15.gulm.v1.FenceAttemptR\battempts\x12\x0e\n" +
-	"\x02by\x18\t \x01(\tR\x02by\"\xc2\x01\n" +
+	"\x02by\x18\t \x01(\tR\x02by\x12\x14\n" +
+	"\x05power\x18\x14 \x01(\bR\x05power\x12\x1a\n" +
+	"\boperator\x18\x15 \x01(\tR\boperator\"\xc2\x01\n" +
 	"\fFenceAttempt\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\x12\x14\n" +

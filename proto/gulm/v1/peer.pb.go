@@ -172,9 +172,13 @@ func (x *Setting) GetValue() string {
 }
 
 type EnterRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Server        string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
-	Digest        string                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Server string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	Digest string                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	// The kernel's boot id. The rest as in LoginRequest.
+	BootId        string `protobuf:"bytes,20,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	Container     bool   `protobuf:"varint,21,opt,name=container,proto3" json:"container,omitempty"`
+	Replaces      uint64 `protobuf:"varint,22,opt,name=replaces,proto3" json:"replaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -221,6 +225,27 @@ func (x *EnterRequest) GetDigest() string {
 		return x.Digest
 	}
 	return ""
+}
+
+func (x *EnterRequest) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
+}
+
+func (x *EnterRequest) GetContainer() bool {
+	if x != nil {
+		return x.Container
+	}
+	return false
+}
+
+func (x *EnterRequest) GetReplaces() uint64 {
+	if x != nil {
+		return x.Replaces
+	}
+	return 0
 }
 
 type EnterReply struct {
@@ -359,10 +384,13 @@ const file_gulm_v1_peer_proto_rawDesc = "" +
 	"\bsettings\x18\x03 \x03(\v2\x10.gulm.v1.SettingR\bsettings\"1\n" +
 	"\aSetting\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\">\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\x91\x01\n" +
 	"\fEnterRequest\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12\x16\n" +
-	"\x06digest\x18\x02 \x01(\tR\x06digest\"\f\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x17\n" +
+	"\aboot_id\x18\x14 \x01(\tR\x06bootId\x12\x1c\n" +
+	"\tcontainer\x18\x15 \x01(\bR\tcontainer\x12\x1a\n" +
+	"\breplaces\x18\x16 \x01(\x04R\breplaces\"\f\n" +
 	"\n" +
 	"EnterReply\"<\n" +
 	"\fLeaveRequest\x12\x16\n" +

@@ -44,6 +44,9 @@ type Command struct {
 	//	*Command_ServerLeft
 	//	*Command_ServerEntered
 	//	*Command_Deny
+	//	*Command_EndSession
+	//	*Command_PauseFencing
+	//	*Command_ResumeFencing
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -210,6 +213,33 @@ func (x *Command) GetDeny() *Deny {
 	return nil
 }
 
+func (x *Command) GetEndSession() *EndSession {
+	if x != nil {
+		if x, ok := x.Body.(*Command_EndSession); ok {
+			return x.EndSession
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPauseFencing() *PauseFencing {
+	if x != nil {
+		if x, ok := x.Body.(*Command_PauseFencing); ok {
+			return x.PauseFencing
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetResumeFencing() *ResumeFencing {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ResumeFencing); ok {
+			return x.ResumeFencing
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -266,6 +296,18 @@ type Command_Deny struct {
 	Deny *Deny `protobuf:"bytes,14,opt,name=deny,proto3,oneof"`
 }
 
+type Command_EndSession struct {
+	EndSession *EndSession `protobuf:"bytes,20,opt,name=end_session,json=endSession,proto3,oneof"`
+}
+
+type Command_PauseFencing struct {
+	PauseFencing *PauseFencing `protobuf:"bytes,21,opt,name=pause_fencing,json=pauseFencing,proto3,oneof"`
+}
+
+type Command_ResumeFencing struct {
+	ResumeFencing *ResumeFencing `protobuf:"bytes,22,opt,name=resume_fencing,json=resumeFencing,proto3,oneof"`
+}
+
 func (*Command_BeginTerm) isCommand_Body() {}
 
 func (*Command_Batch) isCommand_Body() {}
@@ -291,6 +333,12 @@ func (*Command_ServerLeft) isCommand_Body() {}
 func (*Command_ServerEntered) isCommand_Body() {}
 
 func (*Command_Deny) isCommand_Body() {}
+
+func (*Command_EndSession) isCommand_Body() {}
+
+func (*Command_PauseFencing) isCommand_Body() {}
+
+func (*Command_ResumeFencing) isCommand_Body() {}
 
 type BeginTerm struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -675,7 +723,11 @@ type Login struct {
 	// What the session is told of the expiry time.
 	ExpiryMs int64 `protobuf:"varint,5,opt,name=expiry_ms,json=expiryMs,proto3" json:"expiry_ms,omitempty"`
 	// See gulm.v1.LoginRequest.
-	WatchdogMs    int64 `protobuf:"varint,50,opt,name=watchdog_ms,json=watchdogMs,proto3" json:"watchdog_ms,omitempty"`
+	WatchdogMs int64 `protobuf:"varint,50,opt,name=watchdog_ms,json=watchdogMs,proto3" json:"watchdog_ms,omitempty"`
+	// What the service is, as server/member.SessionFlags.
+	Flags uint32 `protobuf:"varint,20,opt,name=flags,proto3" json:"flags,omitempty"`
+	// The incarnation that is gone since the node has booted again; 0 for none.
+	Replaces      uint64 `protobuf:"varint,21,opt,name=replaces,proto3" json:"replaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -752,6 +804,20 @@ func (x *Login) GetWatchdogMs() int64 {
 	return 0
 }
 
+func (x *Login) GetFlags() uint32 {
+	if x != nil {
+		return x.Flags
+	}
+	return 0
+}
+
+func (x *Login) GetReplaces() uint64 {
+	if x != nil {
+		return x.Replaces
+	}
+	return 0
+}
+
 type Logout struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -807,7 +873,9 @@ type Expire struct {
 	SilentMs int64  `protobuf:"varint,5,opt,name=silent_ms,json=silentMs,proto3" json:"silent_ms,omitempty"`
 	Reason   string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The session that was silent, 0 for the whole node.
-	Session       uint64 `protobuf:"varint,7,opt,name=session,proto3" json:"session,omitempty"`
+	Session uint64 `protobuf:"varint,7,opt,name=session,proto3" json:"session,omitempty"`
+	// Who asked for it; empty if the master found the node silent.
+	Operator      string `protobuf:"bytes,20,opt,name=operator,proto3" json:"operator,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -889,6 +957,13 @@ func (x *Expire) GetSession() uint64 {
 		return x.Session
 	}
 	return 0
+}
+
+func (x *Expire) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
 }
 
 type FenceBegin struct {
@@ -1068,11 +1143,13 @@ func (x *FenceAttempted) GetOutput() string {
 }
 
 type FenceProved struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
-	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
-	Incarnation   uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	By            string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Term        uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	Node        string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Incarnation uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	By          string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	// The proof is that the machine lost its power.
+	Power         bool `protobuf:"varint,20,opt,name=power,proto3" json:"power,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1133,6 +1210,13 @@ func (x *FenceProved) GetBy() string {
 		return x.By
 	}
 	return ""
+}
+
+func (x *FenceProved) GetPower() bool {
+	if x != nil {
+		return x.Power
+	}
+	return false
 }
 
 type FenceAcknowledged struct {
@@ -1301,8 +1385,13 @@ func (x *ServerLeft) GetServer() string {
 }
 
 type ServerEntered struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Server        string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Server string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	// The kernel's boot id; empty if servers are not judged like nodes.
+	BootId string `protobuf:"bytes,20,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	// As in Login.
+	Replaces      uint64 `protobuf:"varint,21,opt,name=replaces,proto3" json:"replaces,omitempty"`
+	Flags         uint32 `protobuf:"varint,22,opt,name=flags,proto3" json:"flags,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1342,6 +1431,27 @@ func (x *ServerEntered) GetServer() string {
 		return x.Server
 	}
 	return ""
+}
+
+func (x *ServerEntered) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
+}
+
+func (x *ServerEntered) GetReplaces() uint64 {
+	if x != nil {
+		return x.Replaces
+	}
+	return 0
+}
+
+func (x *ServerEntered) GetFlags() uint32 {
+	if x != nil {
+		return x.Flags
+	}
+	return 0
 }
 
 // Deny ends what a lock waits for.
@@ -1413,12 +1523,207 @@ func (x *Deny) GetReason() uint32 {
 	return 0
 }
 
+// EndSession ends a session whose silence does not fail its node.
+type EndSession struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Term    uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	Session uint64                 `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
+	// Log index of its last sign of life that the master knew of.
+	SeenIndex uint64 `protobuf:"varint,3,opt,name=seen_index,json=seenIndex,proto3" json:"seen_index,omitempty"`
+	// How long it was silent, milliseconds. For display.
+	SilentMs      int64 `protobuf:"varint,4,opt,name=silent_ms,json=silentMs,proto3" json:"silent_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndSession) Reset() {
+	*x = EndSession{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndSession) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndSession) ProtoMessage() {}
+
+func (x *EndSession) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndSession.ProtoReflect.Descriptor instead.
+func (*EndSession) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *EndSession) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *EndSession) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *EndSession) GetSeenIndex() uint64 {
+	if x != nil {
+		return x.SeenIndex
+	}
+	return 0
+}
+
+func (x *EndSession) GetSilentMs() int64 {
+	if x != nil {
+		return x.SilentMs
+	}
+	return 0
+}
+
+// PauseFencing stops the automatic expiry and fencing of nodes.
+type PauseFencing struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Term   uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	Reason string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Who asked for it; empty if too many nodes vanished at once.
+	Operator      string `protobuf:"bytes,3,opt,name=operator,proto3" json:"operator,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseFencing) Reset() {
+	*x = PauseFencing{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseFencing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseFencing) ProtoMessage() {}
+
+func (x *PauseFencing) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseFencing.ProtoReflect.Descriptor instead.
+func (*PauseFencing) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *PauseFencing) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *PauseFencing) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PauseFencing) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+// ResumeFencing ends a pause, or makes the breaker ready again.
+type ResumeFencing struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Term  uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	// Who asked for it; empty if the nodes came back.
+	Operator      string `protobuf:"bytes,2,opt,name=operator,proto3" json:"operator,omitempty"`
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeFencing) Reset() {
+	*x = ResumeFencing{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeFencing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeFencing) ProtoMessage() {}
+
+func (x *ResumeFencing) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeFencing.ProtoReflect.Descriptor instead.
+func (*ResumeFencing) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ResumeFencing) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *ResumeFencing) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+func (x *ResumeFencing) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 var File_raftlog_v1_command_proto protoreflect.FileDescriptor
 
 const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"\x18raftlog/v1/command.proto\x12\n" +
-	"raftlog.v1\"\xf8\x05\n" +
+	"raftlog.v1\"\xb8\a\n" +
 	"\aCommand\x12\x19\n" +
 	"\bstamp_ms\x18\x01 \x01(\x03R\astampMs\x126\n" +
 	"\n" +
@@ -1437,7 +1742,11 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\vserver_left\x18\f \x01(\v2\x16.raftlog.v1.ServerLeftH\x00R\n" +
 	"serverLeft\x12B\n" +
 	"\x0eserver_entered\x18\r \x01(\v2\x19.raftlog.v1.ServerEnteredH\x00R\rserverEntered\x12&\n" +
-	"\x04deny\x18\x0e \x01(\v2\x10.raftlog.v1.DenyH\x00R\x04denyB\x06\n" +
+	"\x04deny\x18\x0e \x01(\v2\x10.raftlog.v1.DenyH\x00R\x04deny\x129\n" +
+	"\vend_session\x18\x14 \x01(\v2\x16.raftlog.v1.EndSessionH\x00R\n" +
+	"endSession\x12?\n" +
+	"\rpause_fencing\x18\x15 \x01(\v2\x18.raftlog.v1.PauseFencingH\x00R\fpauseFencing\x12B\n" +
+	"\x0eresume_fencing\x18\x16 \x01(\v2\x19.raftlog.v1.ResumeFencingH\x00R\rresumeFencingB\x06\n" +
 	"\x04body\"c\n" +
 	"\tBeginTerm\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x16\n" +
@@ -1470,7 +1779,7 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\tvalue_len\x18\n" +
 	" \x01(\rR\bvalueLen\x12\x1a\n" +
 	"\bjournals\x18\x17 \x01(\rR\bjournals\x12\x10\n" +
-	"\x03jid\x18\x18 \x01(\rR\x03jid\"\xa7\x01\n" +
+	"\x03jid\x18\x18 \x01(\rR\x03jid\"\xd9\x01\n" +
 	"\x05Login\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x19\n" +
@@ -1478,9 +1787,11 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\aprocess\x18\x04 \x01(\tR\aprocess\x12\x1b\n" +
 	"\texpiry_ms\x18\x05 \x01(\x03R\bexpiryMs\x12\x1f\n" +
 	"\vwatchdog_ms\x182 \x01(\x03R\n" +
-	"watchdogMs\"\"\n" +
+	"watchdogMs\x12\x14\n" +
+	"\x05flags\x18\x14 \x01(\rR\x05flags\x12\x1a\n" +
+	"\breplaces\x18\x15 \x01(\x04R\breplaces\"\"\n" +
 	"\x06Logout\x12\x18\n" +
-	"\asession\x18\x01 \x01(\x04R\asession\"\xc0\x01\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\"\xdc\x01\n" +
 	"\x06Expire\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12 \n" +
@@ -1489,7 +1800,8 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"seen_index\x18\x04 \x01(\x04R\tseenIndex\x12\x1b\n" +
 	"\tsilent_ms\x18\x05 \x01(\x03R\bsilentMs\x12\x16\n" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x18\n" +
-	"\asession\x18\a \x01(\x04R\asession\"V\n" +
+	"\asession\x18\a \x01(\x04R\asession\x12\x1a\n" +
+	"\boperator\x18\x14 \x01(\tR\boperator\"V\n" +
 	"\n" +
 	"FenceBegin\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
@@ -1507,12 +1819,13 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\vduration_ms\x18\t \x01(\x03R\n" +
 	"durationMs\x12\x16\n" +
 	"\x06output\x18\n" +
-	" \x01(\tR\x06output\"g\n" +
+	" \x01(\tR\x06output\"}\n" +
 	"\vFenceProved\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\x12\x0e\n" +
-	"\x02by\x18\x04 \x01(\tR\x02by\"y\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12\x14\n" +
+	"\x05power\x18\x14 \x01(\bR\x05power\"y\n" +
 	"\x11FenceAcknowledged\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12 \n" +
@@ -1523,14 +1836,32 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x06digest\x18\x02 \x01(\x04R\x06digest\"$\n" +
 	"\n" +
 	"ServerLeft\x12\x16\n" +
-	"\x06server\x18\x01 \x01(\tR\x06server\"'\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\"r\n" +
 	"\rServerEntered\x12\x16\n" +
-	"\x06server\x18\x01 \x01(\tR\x06server\"`\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\x12\x17\n" +
+	"\aboot_id\x18\x14 \x01(\tR\x06bootId\x12\x1a\n" +
+	"\breplaces\x18\x15 \x01(\x04R\breplaces\x12\x14\n" +
+	"\x05flags\x18\x16 \x01(\rR\x05flags\"`\n" +
 	"\x04Deny\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x12\x12\n" +
 	"\x04lock\x18\x03 \x01(\x04R\x04lock\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\rR\x06reasonB'Z%lock_gulmd/proto/raftlog/v1;raftlogv1b\x06proto3"
+	"\x06reason\x18\x04 \x01(\rR\x06reason\"v\n" +
+	"\n" +
+	"EndSession\x12\x12\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x18\n" +
+	"\asession\x18\x02 \x01(\x04R\asession\x12\x1d\n" +
+	"\n" +
+	"seen_index\x18\x03 \x01(\x04R\tseenIndex\x12\x1b\n" +
+	"\tsilent_ms\x18\x04 \x01(\x03R\bsilentMs\"V\n" +
+	"\fPauseFencing\x12\x12\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1a\n" +
+	"\boperator\x18\x03 \x01(\tR\boperator\"W\n" +
+	"\rResumeFencing\x12\x12\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x1a\n" +
+	"\boperator\x18\x02 \x01(\tR\boperator\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reasonB'Z%lock_gulmd/proto/raftlog/v1;raftlogv1b\x06proto3"
 
 var (
 	file_raftlog_v1_command_proto_rawDescOnce sync.Once
@@ -1544,7 +1875,7 @@ func file_raftlog_v1_command_proto_rawDescGZIP() []byte {
 	return file_raftlog_v1_command_proto_rawDescData
 }
 
-var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_raftlog_v1_command_proto_goTypes = []any{
 	(*Command)(nil),           // 0: raftlog.v1.Command
 	(*BeginTerm)(nil),         // 1: raftlog.v1.BeginTerm
@@ -1563,6 +1894,9 @@ var file_raftlog_v1_command_proto_goTypes = []any{
 	(*ServerLeft)(nil),        // 14: raftlog.v1.ServerLeft
 	(*ServerEntered)(nil),     // 15: raftlog.v1.ServerEntered
 	(*Deny)(nil),              // 16: raftlog.v1.Deny
+	(*EndSession)(nil),        // 17: raftlog.v1.EndSession
+	(*PauseFencing)(nil),      // 18: raftlog.v1.PauseFencing
+	(*ResumeFencing)(nil),     // 19: raftlog.v1.ResumeFencing
 }
 var file_raftlog_v1_command_proto_depIdxs = []int32{
 	1,  // 0: raftlog.v1.Command.begin_term:type_name -> raftlog.v1.BeginTerm
@@ -1578,14 +1912,17 @@ var file_raftlog_v1_command_proto_depIdxs = []int32{
 	14, // 10: raftlog.v1.Command.server_left:type_name -> raftlog.v1.ServerLeft
 	15, // 11: raftlog.v1.Command.server_entered:type_name -> raftlog.v1.ServerEntered
 	16, // 12: raftlog.v1.Command.deny:type_name -> raftlog.v1.Deny
-	2,  // 13: raftlog.v1.BeginTerm.limits:type_name -> raftlog.v1.Limits
-	4,  // 14: raftlog.v1.Batch.groups:type_name -> raftlog.v1.Group
-	5,  // 15: raftlog.v1.Group.requests:type_name -> raftlog.v1.Request
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	17, // 13: raftlog.v1.Command.end_session:type_name -> raftlog.v1.EndSession
+	18, // 14: raftlog.v1.Command.pause_fencing:type_name -> raftlog.v1.PauseFencing
+	19, // 15: raftlog.v1.Command.resume_fencing:type_name -> raftlog.v1.ResumeFencing
+	2,  // 16: raftlog.v1.BeginTerm.limits:type_name -> raftlog.v1.Limits
+	4,  // 17: raftlog.v1.Batch.groups:type_name -> raftlog.v1.Group
+	5,  // 18: raftlog.v1.Group.requests:type_name -> raftlog.v1.Request
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_raftlog_v1_command_proto_init() }
@@ -1607,6 +1944,9 @@ func file_raftlog_v1_command_proto_init() {
 		(*Command_ServerLeft)(nil),
 		(*Command_ServerEntered)(nil),
 		(*Command_Deny)(nil),
+		(*Command_EndSession)(nil),
+		(*Command_PauseFencing)(nil),
+		(*Command_ResumeFencing)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1614,7 +1954,7 @@ func file_raftlog_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftlog_v1_command_proto_rawDesc), len(file_raftlog_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

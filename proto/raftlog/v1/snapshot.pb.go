@@ -234,6 +234,7 @@ type Header struct {
 	Locks         uint64   `protobuf:"varint,9,opt,name=locks,proto3" json:"locks,omitempty"`
 	Lockspaces    uint32   `protobuf:"varint,10,opt,name=lockspaces,proto3" json:"lockspaces,omitempty"`
 	ServersLeft   []string `protobuf:"bytes,11,rep,name=servers_left,json=serversLeft,proto3" json:"servers_left,omitempty"`
+	Breaker       *Breaker `protobuf:"bytes,20,opt,name=breaker,proto3" json:"breaker,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -345,6 +346,13 @@ func (x *Header) GetServersLeft() []string {
 	return nil
 }
 
+func (x *Header) GetBreaker() *Breaker {
+	if x != nil {
+		return x.Breaker
+	}
+	return nil
+}
+
 type Node struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -448,6 +456,8 @@ type Fence struct {
 	Rounds        uint32                 `protobuf:"varint,7,opt,name=rounds,proto3" json:"rounds,omitempty"`
 	Attempts      []*FenceAttempted      `protobuf:"bytes,8,rep,name=attempts,proto3" json:"attempts,omitempty"`
 	By            string                 `protobuf:"bytes,9,opt,name=by,proto3" json:"by,omitempty"`
+	Power         bool                   `protobuf:"varint,20,opt,name=power,proto3" json:"power,omitempty"`
+	Operator      string                 `protobuf:"bytes,21,opt,name=operator,proto3" json:"operator,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -545,6 +555,20 @@ func (x *Fence) GetBy() string {
 	return ""
 }
 
+func (x *Fence) GetPower() bool {
+	if x != nil {
+		return x.Power
+	}
+	return false
+}
+
+func (x *Fence) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
 type Session struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -559,6 +583,7 @@ type Session struct {
 	ExpiryMs      int64                  `protobuf:"varint,10,opt,name=expiry_ms,json=expiryMs,proto3" json:"expiry_ms,omitempty"`
 	SeenIndex     uint64                 `protobuf:"varint,11,opt,name=seen_index,json=seenIndex,proto3" json:"seen_index,omitempty"`
 	WatchdogMs    int64                  `protobuf:"varint,50,opt,name=watchdog_ms,json=watchdogMs,proto3" json:"watchdog_ms,omitempty"`
+	Flags         uint32                 `protobuf:"varint,20,opt,name=flags,proto3" json:"flags,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -673,6 +698,13 @@ func (x *Session) GetSeenIndex() uint64 {
 func (x *Session) GetWatchdogMs() int64 {
 	if x != nil {
 		return x.WatchdogMs
+	}
+	return 0
+}
+
+func (x *Session) GetFlags() uint32 {
+	if x != nil {
+		return x.Flags
 	}
 	return 0
 }
@@ -1705,6 +1737,99 @@ func (x *Footer) GetRecords() uint64 {
 	return 0
 }
 
+// Breaker is whether automatic fencing is paused.
+type Breaker struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Paused        bool                   `protobuf:"varint,1,opt,name=paused,proto3" json:"paused,omitempty"`
+	Overridden    bool                   `protobuf:"varint,2,opt,name=overridden,proto3" json:"overridden,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Operator      string                 `protobuf:"bytes,4,opt,name=operator,proto3" json:"operator,omitempty"`
+	SinceMs       int64                  `protobuf:"varint,5,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	Trips         uint64                 `protobuf:"varint,6,opt,name=trips,proto3" json:"trips,omitempty"`
+	Resumes       uint64                 `protobuf:"varint,7,opt,name=resumes,proto3" json:"resumes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Breaker) Reset() {
+	*x = Breaker{}
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Breaker) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Breaker) ProtoMessage() {}
+
+func (x *Breaker) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Breaker.ProtoReflect.Descriptor instead.
+func (*Breaker) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Breaker) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *Breaker) GetOverridden() bool {
+	if x != nil {
+		return x.Overridden
+	}
+	return false
+}
+
+func (x *Breaker) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Breaker) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+func (x *Breaker) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *Breaker) GetTrips() uint64 {
+	if x != nil {
+		return x.Trips
+	}
+	return 0
+}
+
+func (x *Breaker) GetResumes() uint64 {
+	if x != nil {
+		return x.Resumes
+	}
+	return 0
+}
+
 var File_raftlog_v1_snapshot_proto protoreflect.FileDescriptor
 
 const file_raftlog_v1_snapshot_proto_rawDesc = "" +
@@ -1721,7 +1846,7 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\x05fence\x18\a \x01(\v2\x11.raftlog.v1.FenceH\x00R\x05fence\x12)\n" +
 	"\x05owner\x18\b \x01(\v2\x11.raftlog.v1.OwnerH\x00R\x05owner\x125\n" +
 	"\tjournaled\x18\x1e \x01(\v2\x15.raftlog.v1.JournaledH\x00R\tjournaledB\x06\n" +
-	"\x04body\"\xb3\x02\n" +
+	"\x04body\"\xe2\x02\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
@@ -1736,7 +1861,8 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"lockspaces\x18\n" +
 	" \x01(\rR\n" +
 	"lockspaces\x12!\n" +
-	"\fservers_left\x18\v \x03(\tR\vserversLeft\"\xbd\x01\n" +
+	"\fservers_left\x18\v \x03(\tR\vserversLeft\x12-\n" +
+	"\abreaker\x18\x14 \x01(\v2\x13.raftlog.v1.BreakerR\abreaker\"\xbd\x01\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\rR\x05state\x12 \n" +
@@ -1745,7 +1871,7 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\bsince_ms\x18\x05 \x01(\x03R\asinceMs\x12\x1d\n" +
 	"\n" +
 	"seen_index\x18\x06 \x01(\x04R\tseenIndex\x12\x16\n" +
-	"\x06number\x18\a \x01(\rR\x06number\"\x87\x02\n" +
+	"\x06number\x18\a \x01(\rR\x06number\"\xb9\x02\n" +
 	"\x05Fence\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x14\n" +
@@ -1756,7 +1882,9 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"settled_ms\x18\x06 \x01(\x03R\tsettledMs\x12\x16\n" +
 	"\x06rounds\x18\a \x01(\rR\x06rounds\x126\n" +
 	"\battempts\x18\b \x03(\v2\x1a.raftlog.v1.FenceAttemptedR\battempts\x12\x0e\n" +
-	"\x02by\x18\t \x01(\tR\x02by\"\xec\x02\n" +
+	"\x02by\x18\t \x01(\tR\x02by\x12\x14\n" +
+	"\x05power\x18\x14 \x01(\bR\x05power\x12\x1a\n" +
+	"\boperator\x18\x15 \x01(\tR\boperator\"\x82\x03\n" +
 	"\aSession\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12 \n" +
@@ -1772,7 +1900,8 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\n" +
 	"seen_index\x18\v \x01(\x04R\tseenIndex\x12\x1f\n" +
 	"\vwatchdog_ms\x182 \x01(\x03R\n" +
-	"watchdogMs\"\x90\x01\n" +
+	"watchdogMs\x12\x14\n" +
+	"\x05flags\x18\x14 \x01(\rR\x05flags\"\x90\x01\n" +
 	"\x05Owner\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\rR\x04node\x12\x16\n" +
@@ -1860,7 +1989,17 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\achanged\x18\b \x01(\x04R\achanged\x12\x19\n" +
 	"\bsince_ms\x18\t \x01(\x03R\asinceMs\"\"\n" +
 	"\x06Footer\x12\x18\n" +
-	"\arecords\x18\x01 \x01(\x04R\arecordsB'Z%lock_gulmd/proto/raftlog/v1;raftlogv1b\x06proto3"
+	"\arecords\x18\x01 \x01(\x04R\arecords\"\xc0\x01\n" +
+	"\aBreaker\x12\x16\n" +
+	"\x06paused\x18\x01 \x01(\bR\x06paused\x12\x1e\n" +
+	"\n" +
+	"overridden\x18\x02 \x01(\bR\n" +
+	"overridden\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1a\n" +
+	"\boperator\x18\x04 \x01(\tR\boperator\x12\x19\n" +
+	"\bsince_ms\x18\x05 \x01(\x03R\asinceMs\x12\x14\n" +
+	"\x05trips\x18\x06 \x01(\x04R\x05trips\x12\x18\n" +
+	"\aresumes\x18\a \x01(\x04R\aresumesB'Z%lock_gulmd/proto/raftlog/v1;raftlogv1b\x06proto3"
 
 var (
 	file_raftlog_v1_snapshot_proto_rawDescOnce sync.Once
@@ -1874,7 +2013,7 @@ func file_raftlog_v1_snapshot_proto_rawDescGZIP() []byte {
 	return file_raftlog_v1_snapshot_proto_rawDescData
 }
 
-var file_raftlog_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_raftlog_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_raftlog_v1_snapshot_proto_goTypes = []any{
 	(*Record)(nil),         // 0: raftlog.v1.Record
 	(*Header)(nil),         // 1: raftlog.v1.Header
@@ -1893,8 +2032,9 @@ var file_raftlog_v1_snapshot_proto_goTypes = []any{
 	(*Remains)(nil),        // 14: raftlog.v1.Remains
 	(*Mount)(nil),          // 15: raftlog.v1.Mount
 	(*Footer)(nil),         // 16: raftlog.v1.Footer
-	(*Limits)(nil),         // 17: raftlog.v1.Limits
-	(*FenceAttempted)(nil), // 18: raftlog.v1.FenceAttempted
+	(*Breaker)(nil),        // 17: raftlog.v1.Breaker
+	(*Limits)(nil),         // 18: raftlog.v1.Limits
+	(*FenceAttempted)(nil), // 19: raftlog.v1.FenceAttempted
 }
 var file_raftlog_v1_snapshot_proto_depIdxs = []int32{
 	1,  // 0: raftlog.v1.Record.header:type_name -> raftlog.v1.Header
@@ -1906,21 +2046,22 @@ var file_raftlog_v1_snapshot_proto_depIdxs = []int32{
 	3,  // 6: raftlog.v1.Record.fence:type_name -> raftlog.v1.Fence
 	5,  // 7: raftlog.v1.Record.owner:type_name -> raftlog.v1.Owner
 	12, // 8: raftlog.v1.Record.journaled:type_name -> raftlog.v1.Journaled
-	17, // 9: raftlog.v1.Header.limits:type_name -> raftlog.v1.Limits
-	18, // 10: raftlog.v1.Fence.attempts:type_name -> raftlog.v1.FenceAttempted
-	7,  // 11: raftlog.v1.Session.replies:type_name -> raftlog.v1.KeptReply
-	6,  // 12: raftlog.v1.Owner.ended:type_name -> raftlog.v1.Ended
-	10, // 13: raftlog.v1.Resources.resources:type_name -> raftlog.v1.Resource
-	11, // 14: raftlog.v1.Resource.locks:type_name -> raftlog.v1.Lock
-	13, // 15: raftlog.v1.Journaled.journals:type_name -> raftlog.v1.Journal
-	15, // 16: raftlog.v1.Journaled.mounts:type_name -> raftlog.v1.Mount
-	14, // 17: raftlog.v1.Journaled.late:type_name -> raftlog.v1.Remains
-	14, // 18: raftlog.v1.Journal.left:type_name -> raftlog.v1.Remains
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	18, // 9: raftlog.v1.Header.limits:type_name -> raftlog.v1.Limits
+	17, // 10: raftlog.v1.Header.breaker:type_name -> raftlog.v1.Breaker
+	19, // 11: raftlog.v1.Fence.attempts:type_name -> raftlog.v1.FenceAttempted
+	7,  // 12: raftlog.v1.Session.replies:type_name -> raftlog.v1.KeptReply
+	6,  // 13: raftlog.v1.Owner.ended:type_name -> raftlog.v1.Ended
+	10, // 14: raftlog.v1.Resources.resources:type_name -> raftlog.v1.Resource
+	11, // 15: raftlog.v1.Resource.locks:type_name -> raftlog.v1.Lock
+	13, // 16: raftlog.v1.Journaled.journals:type_name -> raftlog.v1.Journal
+	15, // 17: raftlog.v1.Journaled.mounts:type_name -> raftlog.v1.Mount
+	14, // 18: raftlog.v1.Journaled.late:type_name -> raftlog.v1.Remains
+	14, // 19: raftlog.v1.Journal.left:type_name -> raftlog.v1.Remains
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_raftlog_v1_snapshot_proto_init() }
@@ -1946,7 +2087,7 @@ func file_raftlog_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftlog_v1_snapshot_proto_rawDesc), len(file_raftlog_v1_snapshot_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -232,6 +232,16 @@ func (s *Server) ForceExpire(_ context.Context, req *gulmv1.ForceExpireRequest) 
 	return &gulmv1.ForceExpireReply{}, s.serve("ForceExpire", req)
 }
 
+// PauseFencing implements AdminService.
+func (s *Server) PauseFencing(_ context.Context, req *gulmv1.PauseFencingRequest) (*gulmv1.PauseFencingReply, error) {
+	return &gulmv1.PauseFencingReply{}, s.serve("PauseFencing", req)
+}
+
+// ResumeFencing implements AdminService.
+func (s *Server) ResumeFencing(_ context.Context, req *gulmv1.ResumeFencingRequest) (*gulmv1.ResumeFencingReply, error) {
+	return &gulmv1.ResumeFencingReply{}, s.serve("ResumeFencing", req)
+}
+
 // AcknowledgeFence implements AdminService.
 func (s *Server) AcknowledgeFence(_ context.Context, req *gulmv1.AcknowledgeFenceRequest) (*gulmv1.AcknowledgeFenceReply, error) {
 	return &gulmv1.AcknowledgeFenceReply{}, s.serve("AcknowledgeFence", req)

@@ -1,0 +1,54 @@
+package master
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"lock_gulmd/server/member"
+	"lock_gulmd/server/state"
+)
+
+// holdPeriod is how often a held-up fence looks whether it may begin.
+const holdPeriod = 500 * time.Millisecond
+
+// mayFence waits while a fence must not begin: while automatic fencing is paused,
+// unless an operator expired the node; and on this server's own machine, which
+// another master has to fence. It reports false if ctx ended meanwhile.
+func (t *term) mayFence(ctx context.Context, log *slog.Logger, l member.Life) bool {
+	if l.Node == t.m.cfg.Server && !t.handOver(ctx, log) {
+		return false
+	}
+	for told := false; ctx.Err() == nil; sleep(ctx, holdPeriod) {
+		paused := false
+		t.m.cfg.Machine.View(func(s *state.State) {
+			n, _ := s.Members().Node(l.Node)
+			paused = s.Breaker().Paused && n.Fence.Operator == ""
+		})
+		if !paused {
+			return true
+		}
+		if !told {
+			told = true
+			log.Warn("fence waits: automatic fencing is paused")
+		}
+	}
+	return false
+}
+
+// handOver gives the mastership away, so that another server fences this one's
+// machine: a fence that this one began would end it before the proof is committed.
+// It tries until the term ends, and so returns false.
+func (t *term) handOver(ctx context.Context, log *slog.Logger) bool {
+	for round := 0; ctx.Err() == nil; round++ {
+		err := t.m.cfg.Replica.TransferLeadership(ctx)
+		if err == nil {
+			log.Warn("this server's own machine is to be fenced, the mastership is handed over")
+		} else if ctx.Err() == nil {
+			log.Error("this server's own machine is to be fenced and no other server can take over: restart it, or run fence_ack_manual",
+				"err", err)
+		}
+		sleep(ctx, t.m.cfg.FencePause(round))
+	}
+	return false
+}

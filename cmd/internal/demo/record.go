@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 )
@@ -13,6 +12,8 @@ type record struct {
 	Seq   int
 	Token uint64
 }
+
+const recordFormat = "node=%s life=%d seq=%d token=%d"
 
 // disk is the shared file; every append is one write.
 type disk struct{ file *os.File }
@@ -26,7 +27,7 @@ func openDisk(path string) (*disk, error) {
 }
 
 func (d *disk) append(r record) error {
-	_, err := fmt.Fprintf(d.file, "node=%s life=%d seq=%d token=%d\n", r.Node, r.Life, r.Seq, r.Token)
+	_, err := fmt.Fprintf(d.file, recordFormat+"\n", r.Node, r.Life, r.Seq, r.Token)
 	return err
 }
 
@@ -45,18 +46,13 @@ type verdict struct {
 // checkDisk reads the shared file in the order in which it was written.
 func checkDisk(path string) (verdict, error) {
 	var v verdict
-	f, err := os.Open(path)
-	if err != nil {
+	if _, err := os.Stat(path); err != nil {
 		return v, err
 	}
-	defer f.Close()
+	records, err := readRecords(path)
 	var newest record
 	last := map[string]int{}
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		var r record
-		if _, err := fmt.Sscanf(lines.Text(), "node=%s life=%d seq=%d token=%d", &r.Node, &r.Life, &r.Seq, &r.Token); err != nil {
-			return v, fmt.Errorf("record %d of the shared file is damaged: %q", v.Records+1, lines.Text())
-		}
+	for _, r := range records {
 		v.Records++
 		key := fmt.Sprintf("%s/%d", r.Node, r.Life)
 		if r.Seq != last[key]+1 {
@@ -73,5 +69,5 @@ func checkDisk(path string) (verdict, error) {
 		}
 		newest = r
 	}
-	return v, nil
+	return v, err
 }

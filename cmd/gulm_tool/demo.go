@@ -35,6 +35,7 @@ Exit status 1 if a promise was broken.`,
 			return demo.Run(ctx, opt, env.Stdout)
 		},
 	}
+	cmd.Flags().StringVar(&opt.Story, "story", demo.StoryFence, "which story: fence, or recovery (journals; two nodes die together, and one that replays)")
 	cmd.Flags().BoolVar(&opt.ShowLease, "show-lease", false, "tell the story again with a lease that ends by a timer, and show the overlapping writes")
 	cmd.Flags().BoolVar(&opt.Keep, "keep", false, "leave the temporary folder with its logs")
 	return cmd

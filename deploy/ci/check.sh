@@ -84,6 +84,7 @@ if [[ $quick == no ]]; then
 	step "simulation, 200 schedules" go test ./server/gulmtest -count=1 -timeout 15m -run '^TestSimulation$' -schedules 200 -v
 	step "every benchmark once" go test -run '^$' -bench . -benchtime 1x ./...
 	step "demo, end to end" go run ./cmd/gulm_tool demo --show-lease
+	step "demo of the journals" go run ./cmd/gulm_tool demo --story recovery
 fi
 
 step "nothing left behind" unchanged

@@ -87,7 +87,7 @@ func pair(b *testing.B, space *client.Lockspace, name string) {
 // startServers starts the demo's servers and waits for a master.
 func startServers(b *testing.B) *cluster {
 	b.Helper()
-	c, err := newCluster(b.TempDir())
+	c, err := newCluster(b.TempDir(), setup{nodes: []string{"n1", "n2", "n3"}})
 	if err != nil {
 		b.Fatal(err)
 	}

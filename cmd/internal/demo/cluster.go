@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -20,7 +21,8 @@ import (
 )
 
 const (
-	clusterName = "demo"
+	clusterName   = "demo"
+	lockspaceName = "demo"
 	// The demo's timings: a node is expired after 1 s x (2 + 1) of silence.
 	heartbeatRate = 1.0
 	allowedMisses = 2
@@ -34,7 +36,7 @@ const (
 type cluster struct {
 	dir     string
 	servers []string // names
-	nodes   []string
+	setup
 	address map[string]string // core address by server
 
 	mu    sync.Mutex
@@ -43,18 +45,32 @@ type cluster struct {
 	conns map[string]*grpc.ClientConn
 }
 
+// setup is what the stories' clusters differ in.
+type setup struct {
+	nodes []string
+	// fences are the fence methods of nodes that have others than the switch.
+	fences map[string]string
+	// journals makes the disk a folder with a file system of so many journals; it
+	// is one file with 0.
+	journals int
+}
+
 // newCluster makes the folder with the configuration and the links to this
 // executable.
-func newCluster(dir string) (*cluster, error) {
+func newCluster(dir string, with setup) (*cluster, error) {
 	c := &cluster{
-		dir: dir, servers: []string{"lk1", "lk2", "lk3"}, nodes: []string{"n1", "n2", "n3"}, address: map[string]string{},
+		dir: dir, servers: []string{"lk1", "lk2", "lk3"}, setup: with, address: map[string]string{},
 		procs: map[string]*child{}, lives: map[string]int{}, conns: map[string]*grpc.ClientConn{},
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	for _, sub := range []string{"bin", "etc", "run", "log"} {
+	folders := []string{"bin", "etc", "run", "log"}
+	if with.journals > 0 {
+		folders = append(folders, filepath.Base(c.disk()))
+	}
+	for _, sub := range folders {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
 			return nil, err
 		}
@@ -76,7 +92,8 @@ func (c *cluster) configure() error {
 	}
 	var nodes strings.Builder
 	for i, name := range append(slices.Clone(c.servers), c.nodes...) {
-		fmt.Fprintf(&nodes, "  %s { ip_interfaces { lo = %q } fence { power { switch { } } } }\n", name, loopback(i))
+		methods := cmp.Or(c.fences[name], "power { switch { } }")
+		fmt.Fprintf(&nodes, "  %s { ip_interfaces { lo = %q } fence { %s } }\n", name, loopback(i), methods)
 		if i < len(c.servers) {
 			c.address[name] = net.JoinHostPort(loopback(i), corePort)
 		}
@@ -86,7 +103,9 @@ func (c *cluster) configure() error {
 			"    allowed_misses = %d\n    core_port = %s\n    raft_port = %s\n    fence_servers = \"no\"\n  }\n}\n",
 			clusterName, c.servers[0], c.servers[1], c.servers[2], heartbeatRate, allowedMisses, corePort, raftPort),
 		"nodes.ccs": "nodes {\n" + nodes.String() + "}\n",
-		"fence.ccs": fmt.Sprintf("fence_devices {\n  switch { agent = %q action = \"off\" pidfile_dir = %q delay = %d }\n}\n",
+		// The broken one never succeeds.
+		"fence.ccs": fmt.Sprintf("fence_devices {\n  switch { agent = %[1]q action = \"off\" pidfile_dir = %[2]q delay = %[3]d }\n"+
+			"  broken { agent = %[1]q action = \"off\" pidfile_dir = %[2]q fail_first = 1000000 }\n}\n",
 			AsAgent, filepath.Join(c.dir, "run"), fenceDelay),
 	}
 	for name, text := range files {
@@ -163,7 +182,7 @@ func (c *cluster) startNode(name string) (*child, error) {
 		servers = append(servers, c.address[s])
 	}
 	p, err := start(name, c.bin(AsNode), c.log(name), true, "--name", name, "--life", fmt.Sprint(c.lives[name]),
-		"--disk", c.disk(), "--servers", strings.Join(servers, ","))
+		"--disk", c.disk(), "--servers", strings.Join(servers, ","), "--journals", fmt.Sprint(c.journals))
 	if err != nil {
 		return nil, err
 	}

@@ -6,14 +6,29 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
+
+	"lock_gulmd/proto/gulmerr"
 )
 
 // timeLimit bounds the whole demo.
 const timeLimit = 2 * time.Minute
 
+// The stories that Run can tell.
+const (
+	// StoryFence: a holder is stopped, fenced, and only then its lock handed on;
+	// the master is killed in the middle of the next recovery.
+	StoryFence = "fence"
+	// StoryRecovery: two nodes of four die together; their journals are replayed
+	// before their locks are handed on, although the node that replays dies too.
+	StoryRecovery = "recovery"
+)
+
 // Options say how the demo is told.
 type Options struct {
+	// Story is one of the above; empty means StoryFence.
+	Story string
 	// JSON prints the timeline and the counts at the end, and nothing before.
 	JSON bool
 	// ShowLease tells the story a second time with a lease-style lock.
@@ -29,6 +44,9 @@ var ErrBroken = errors.New("a promise was broken")
 // did not, and another error if the story could not be told to its end.
 // Whatever happens, no process is left, and no file unless Keep.
 func Run(ctx context.Context, opt Options, w io.Writer) error {
+	if !slices.Contains([]string{"", StoryFence, StoryRecovery}, opt.Story) || opt.Story == StoryRecovery && opt.ShowLease {
+		return gulmerr.New(gulmerr.ErrInvalid, "no such story: %s and %s are told, the lease in the first only", StoryFence, StoryRecovery)
+	}
 	ctx, cancel := context.WithTimeout(ctx, timeLimit)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "lock_gulmd-demo-")
@@ -58,7 +76,15 @@ func Run(ctx context.Context, opt Options, w io.Writer) error {
 }
 
 func tell(ctx context.Context, opt Options, r *report, dir string) error {
-	c, err := newCluster(dir)
+	if opt.Story == StoryRecovery {
+		s, err := newRecoveryStory(r, dir)
+		if err != nil {
+			return fmt.Errorf("prepare the demo: %w", err)
+		}
+		defer s.c.close()
+		return s.tell(ctx)
+	}
+	c, err := newCluster(dir, setup{nodes: []string{"n1", "n2", "n3"}})
 	if err != nil {
 		return fmt.Errorf("prepare the demo: %w", err)
 	}

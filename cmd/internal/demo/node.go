@@ -42,7 +42,7 @@ type held interface {
 // NodeMain is the program of one node. It does as it is told on standard input:
 // "work" (lock, write, unlock, again and again), "hold" (lock and keep writing),
 // "freeze" (stop in the middle of the next write, as SIGSTOP stops a machine),
-// "release", "quit".
+// "release", "quit". With --journals it mounts a file system: see mounted.
 func NodeMain(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	n := &node{out: json.NewEncoder(stdout), commands: make(chan string)}
 	flags := flag.NewFlagSet(AsNode, flag.ContinueOnError)
@@ -52,10 +52,18 @@ func NodeMain(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	path := flags.String("disk", "", "the shared file")
 	servers := flags.String("servers", "", "lock servers, or nothing")
 	lease := flags.String("lease", "", "the lease server, or nothing")
+	journals := flags.Int("journals", 0, "mount a file system with so many journals in the folder of the disk")
 	if flags.Parse(args) != nil {
 		return 2
 	}
-	if err := n.run(*path, *servers, *lease, stdin); err != nil {
+	run := func(ctx context.Context) error { return n.run(ctx, *path, *servers, *lease) }
+	if *journals > 0 {
+		run = func(ctx context.Context) error { return n.runMounted(ctx, *path, *servers, *journals) }
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go n.read(stdin, cancel) // ends with the process: a read of standard input cannot be given up
+	if err := run(ctx); err != nil {
 		n.say(message{What: "failed", Text: err.Error()})
 		fmt.Fprintln(stderr, err)
 		return 1
@@ -84,18 +92,19 @@ func (n *node) say(m message) {
 	_ = n.out.Encode(m) // a demo that has gone needs no more news
 }
 
-func (n *node) run(path, servers, lease string, stdin io.Reader) error {
+func (n *node) run(ctx context.Context, path, servers, lease string) error {
 	var err error
 	if n.disk, err = openDisk(path); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go n.read(stdin, cancel) // ends with the process: a read of standard input cannot be given up
 	if lease != "" {
 		n.locks = &leaseLocker{address: lease, node: n.name}
-	} else if n.locks, err = n.dial(ctx, strings.Split(servers, ",")); err != nil {
-		return err
+	} else {
+		space, err := n.dial(ctx, servers)
+		if err != nil {
+			return err
+		}
+		n.locks = &gulmLocker{space}
 	}
 	n.say(message{What: "ready"})
 	if err := n.obey(ctx); err != nil {
@@ -201,40 +210,50 @@ func (n *node) hold(ctx context.Context) error {
 // write appends one record. A careful holder has looked at its lock just
 // before; what happens between the look and the write, it cannot know.
 func (n *node) write(h held, freeze bool) error {
-	time.Sleep(writePause / 2)
-	if freeze {
-		n.say(message{What: "frozen", Token: h.token()})
-		if err := syscall.Kill(os.Getpid(), syscall.SIGSTOP); err != nil {
-			return err
-		}
-		time.Sleep(signalTime)
-		n.say(message{What: "thawed", Token: h.token()})
+	if err := n.linger(freeze, h.token()); err != nil {
+		return err
 	}
-	time.Sleep(writePause / 2)
 	n.seq++
 	return n.disk.append(record{Node: n.name, Life: n.life, Seq: n.seq, Token: h.token()})
 }
 
-// dial logs in with the client library.
-func (n *node) dial(ctx context.Context, servers []string) (locker, error) {
+// linger takes the time of a write, and stops in the middle of it if it is to.
+func (n *node) linger(freeze bool, token uint64) error {
+	time.Sleep(writePause / 2)
+	if freeze {
+		if err := n.freeze(message{What: "frozen", Token: token}); err != nil {
+			return err
+		}
+		n.say(message{What: "thawed", Token: token})
+	}
+	time.Sleep(writePause / 2)
+	return nil
+}
+
+// freeze says so and stops the process, until somebody continues it.
+func (n *node) freeze(last message) error {
+	n.say(last)
+	if err := syscall.Kill(os.Getpid(), syscall.SIGSTOP); err != nil {
+		return err
+	}
+	time.Sleep(signalTime)
+	return nil
+}
+
+// dial logs in with the client library and joins the demo's lockspace.
+func (n *node) dial(ctx context.Context, servers string) (*client.Lockspace, error) {
 	cl, err := client.Dial(ctx, client.Config{
-		Cluster: clusterName, Node: n.name, Servers: servers, BootID: fmt.Sprintf("%s-%d", n.name, n.life), Process: AsNode,
+		Cluster: clusterName, Node: n.name, Servers: strings.Split(servers, ","),
+		BootID: fmt.Sprintf("%s-%d", n.name, n.life), Process: AsNode,
 	})
 	if err != nil {
 		return nil, err
 	}
-	ls, err := cl.Join(ctx, "demo", client.JoinOptions{})
-	if err != nil {
-		return nil, err
-	}
-	return &gulmLocker{cl, ls}, nil
+	return cl.Join(ctx, lockspaceName, client.JoinOptions{})
 }
 
 // gulmLocker takes lock_gulmd's locks.
-type gulmLocker struct {
-	node  *client.Node
-	space *client.Lockspace
-}
+type gulmLocker struct{ space *client.Lockspace }
 
 func (g *gulmLocker) lock(ctx context.Context) (held, error) {
 	l, err := g.space.Lock(ctx, "journal", client.EX)
@@ -247,7 +266,7 @@ func (g *gulmLocker) lock(ctx context.Context) (held, error) {
 func (g *gulmLocker) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	return g.node.Logout(ctx)
+	return g.space.Node().Logout(ctx)
 }
 
 type gulmHeld struct{ lock *client.Lock }

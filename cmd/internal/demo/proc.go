@@ -30,6 +30,10 @@ type message struct {
 	What  string `json:"what"`
 	Token uint64 `json:"token,omitempty"`
 	Text  string `json:"text,omitempty"`
+	// Journal is the number of a journal, Records how many records came home from
+	// it.
+	Journal int `json:"journal,omitempty"`
+	Records int `json:"records,omitempty"`
 }
 
 // start runs a program. A node (talks) says JSON lines on standard output; what

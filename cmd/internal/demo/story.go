@@ -61,7 +61,11 @@ func (s *story) begin(ctx context.Context) error {
 			return err
 		}
 	}
-	s.note("nodes", "nodes %v logged in; they share one file as their disk", s.c.nodes)
+	disk := "file"
+	if s.c.journals > 0 {
+		disk = "folder"
+	}
+	s.note("nodes", "nodes %v logged in; they share one %s as their disk", s.c.nodes, disk)
 	return nil
 }
 
@@ -152,14 +156,7 @@ func (s *story) handover(ctx context.Context, dead, waiter string) error {
 		return err
 	}
 	f := nodeOf(st, dead).GetFence()
-	proof := int64(0)
-	for _, a := range f.GetAttempts() {
-		end := a.GetStartMs() + a.GetDurationMs()
-		s.noteAt(end, "fence", "%s by %s/%s: %s (%s)", dead, a.GetMethod(), a.GetDevice(), a.GetAgent(), a.GetOutcome())
-		if a.GetOutcome() == "ok" {
-			proof = end
-		}
-	}
+	proof := s.tellAttempts(dead, f)
 	s.noteAt(f.GetSettledMs(), "fenced", "the fence of %s is proved by %s and committed; its locks are released", dead, f.GetBy())
 	s.noteAt(granted.At, "granted", "%s gets the lock with token %d", waiter, granted.Token)
 	s.promise(proof > 0 && proof <= f.GetSettledMs() && f.GetSettledMs() <= granted.At,
@@ -172,6 +169,20 @@ func (s *story) handover(ctx context.Context, dead, waiter string) error {
 	s.promise(errors.Is(err, os.ErrProcessDone), "the late writes of %s are impossible: SIGCONT finds nobody (%v)", dead, err)
 	s.fences++
 	return nil
+}
+
+// tellAttempts tells what the fence of a node came through and returns when an
+// agent succeeded, 0 if none did.
+func (s *story) tellAttempts(node string, f *gulmv1.Fence) int64 {
+	proof := int64(0)
+	for _, a := range f.GetAttempts() {
+		end := a.GetStartMs() + a.GetDurationMs()
+		s.noteAt(end, "fence", "%s by %s/%s: %s (%s)", node, a.GetMethod(), a.GetDevice(), a.GetAgent(), a.GetOutcome())
+		if a.GetOutcome() == "ok" {
+			proof = end
+		}
+	}
+	return proof
 }
 
 // stopInTheMiddle is the first recovery.
@@ -248,8 +259,8 @@ func (s *story) rejoin(ctx context.Context) error {
 	return s.work(ctx)
 }
 
-// finish ends everything in good order and checks the file.
-func (s *story) finish(context.Context) error {
+// stopAll ends everything in good order.
+func (s *story) stopAll() error {
 	for _, name := range s.c.nodes {
 		p := s.c.proc(name)
 		if err := p.say("quit"); err != nil {
@@ -266,6 +277,14 @@ func (s *story) finish(context.Context) error {
 		return err
 	}
 	s.note("stopped", "nodes logged out, servers stopped")
+	return nil
+}
+
+// finish ends everything and checks the file.
+func (s *story) finish(context.Context) error {
+	if err := s.stopAll(); err != nil {
+		return err
+	}
 	v, err := checkDisk(s.c.disk())
 	if err != nil {
 		return err

@@ -25,12 +25,12 @@ type intent struct {
 const intentFormat = "file=%s node=%s life=%d seq=%d token=%d"
 
 func (v volume) file(name string) string { return filepath.Join(v.dir, "file-"+name) }
-func (v volume) journal(jid uint32) string {
+func (v volume) journal(jid int) string {
 	return filepath.Join(v.dir, fmt.Sprintf("journal-%d", jid))
 }
 
 // begin notes a record in a journal.
-func (v volume) begin(jid uint32, i intent) error {
+func (v volume) begin(jid int, i intent) error {
 	return appendLine(v.journal(jid), fmt.Sprintf(intentFormat, i.File, i.Node, i.Life, i.Seq, i.Token))
 }
 
@@ -46,7 +46,7 @@ func (v volume) store(i intent) error {
 
 // write is begin and store, with something that may happen in between. The
 // journal then has nothing more to bring home.
-func (v volume) write(jid uint32, i intent, between func() error) error {
+func (v volume) write(jid int, i intent, between func() error) error {
 	if err := v.begin(jid, i); err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (v volume) write(jid uint32, i intent, between func() error) error {
 }
 
 // clean empties a journal.
-func (v volume) clean(jid uint32) error {
+func (v volume) clean(jid int) error {
 	err := os.Truncate(v.journal(jid), 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // never used
@@ -69,7 +69,7 @@ func (v volume) clean(jid uint32) error {
 }
 
 // pending returns what a journal has to bring home.
-func (v volume) pending(jid uint32) ([]intent, error) {
+func (v volume) pending(jid int) ([]intent, error) {
 	var list []intent
 	err := eachLine(v.journal(jid), func(line string) error {
 		var i intent
@@ -84,7 +84,7 @@ func (v volume) pending(jid uint32) ([]intent, error) {
 // half is called when all is home and the journal not empty yet: whoever is
 // stopped there leaves everything to be looked at once more. It returns how many
 // records it brought home.
-func (v volume) replay(jid uint32, half func() error) (int, error) {
+func (v volume) replay(jid int, half func() error) (int, error) {
 	list, err := v.pending(jid)
 	if err != nil {
 		return 0, fmt.Errorf("journal %d is damaged: %w", jid, err)

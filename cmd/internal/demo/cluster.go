@@ -53,6 +53,8 @@ type setup struct {
 	// journals makes the disk a folder with a file system of so many journals; it
 	// is one file with 0.
 	journals int
+	// settings are added to the section lock_gulm.
+	settings string
 }
 
 // newCluster makes the folder with the configuration and the links to this
@@ -100,8 +102,8 @@ func (c *cluster) configure() error {
 	}
 	files := map[string]string{
 		"cluster.ccs": fmt.Sprintf("cluster {\n  name = %q\n  lock_gulm {\n    servers = [%q, %q, %q]\n    heartbeat_rate = %.1f\n"+
-			"    allowed_misses = %d\n    core_port = %s\n    raft_port = %s\n    fence_servers = \"no\"\n  }\n}\n",
-			clusterName, c.servers[0], c.servers[1], c.servers[2], heartbeatRate, allowedMisses, corePort, raftPort),
+			"    allowed_misses = %d\n    core_port = %s\n    raft_port = %s\n    fence_servers = \"no\"\n    %s\n  }\n}\n",
+			clusterName, c.servers[0], c.servers[1], c.servers[2], heartbeatRate, allowedMisses, corePort, raftPort, c.settings),
 		"nodes.ccs": "nodes {\n" + nodes.String() + "}\n",
 		// The broken one never succeeds.
 		"fence.ccs": fmt.Sprintf("fence_devices {\n  switch { agent = %[1]q action = \"off\" pidfile_dir = %[2]q delay = %[3]d }\n"+

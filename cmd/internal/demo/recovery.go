@@ -277,6 +277,9 @@ func newRecoveryStory(r *report, dir string) (*recoveryStory, error) {
 		nodes:    []string{"n1", "n2", "n3", "n4"},
 		fences:   map[string]string{"n1": "first { broken { } } second { switch { } }"},
 		journals: volumeJournals,
+		// Three of four machines die within half a minute on purpose. By default the
+		// breaker would leave the third one to the operator.
+		settings: "breaker_percent = 100",
 	})
 	if err != nil {
 		return nil, err

@@ -91,6 +91,8 @@ func setBody(m *raftlogv1.Command, c state.Command) {
 		m.Body = &raftlogv1.Command_ResumeFencing{ResumeFencing: &raftlogv1.ResumeFencing{
 			Term: c.Term, Operator: utf8(c.Operator), Reason: utf8(c.Reason),
 		}}
+	case state.FenceStarted, state.FenceSeen, state.FenceReleased, state.FenceManual:
+		setLedgerBody(m, c)
 	default:
 		panic(fmt.Sprintf("codec: unknown command %T", c))
 	}
@@ -181,6 +183,9 @@ func bodyOf(m *raftlogv1.Command) (state.Command, error) {
 		x := b.ResumeFencing
 		return state.ResumeFencing{Term: x.GetTerm(), Operator: x.GetOperator(), Reason: x.GetReason()}, nil
 	}
+	if c := ledgerBodyOf(m); c != nil {
+		return c, nil
+	}
 	return nil, fmt.Errorf("command is of a kind that this version does not know: upgrade this server")
 }
 
@@ -190,20 +195,6 @@ func flagsFromLog(n uint32) (member.SessionFlags, error) {
 		return 0, fmt.Errorf("command is damaged: session flags %#x", n)
 	}
 	return member.SessionFlags(n), nil
-}
-
-func attemptToLog(term uint64, l member.Life, a member.Attempt) *raftlogv1.FenceAttempted {
-	return &raftlogv1.FenceAttempted{
-		Term: term, Node: utf8(l.Node), Incarnation: l.Incarnation, Method: utf8(a.Method), Device: utf8(a.Device),
-		Agent: utf8(a.Agent), Outcome: utf8(a.Outcome), StartMs: a.Start, DurationMs: a.Duration, Output: utf8(a.Output),
-	}
-}
-
-func attemptFromLog(x *raftlogv1.FenceAttempted) member.Attempt {
-	return member.Attempt{
-		Method: x.GetMethod(), Device: x.GetDevice(), Agent: x.GetAgent(), Outcome: x.GetOutcome(), Output: x.GetOutput(),
-		Start: x.GetStartMs(), Duration: x.GetDurationMs(),
-	}
 }
 
 func limitsToLog(l state.Limits) *raftlogv1.Limits {

@@ -44,6 +44,7 @@ func examples() []state.Command {
 		state.FenceBegin{Term: 15, Life: life},
 		state.FenceAttempted{Term: 16, Life: life, Attempt: member.Attempt{
 			Method: "power", Device: "apc1", Agent: "fence_apc off", Outcome: "failed", Output: "no\nanswer", Start: 17, Duration: 18,
+			Open: true, Late: true,
 		}},
 		state.FenceProved{Term: 19, Life: life, By: "power/apc1", Power: true},
 		state.FenceAcknowledged{Term: 20, Life: life, Operator: "root"},
@@ -54,6 +55,16 @@ func examples() []state.Command {
 		state.EndSession{Term: 43, Session: 44, Seen: 45, Silent: 46},
 		state.PauseFencing{Term: 47, Reason: "9 of 12 nodes vanished", Operator: "bob"},
 		state.ResumeFencing{Term: 48, Operator: "carol", Reason: "the switch is back"},
+		state.FenceStarted{Term: 26, Life: life, Method: "power", Device: "apc1", Agent: "fence_apc off", Start: 27},
+		state.FenceSeen{Term: 28, Node: "nodé1", Alive: 3, Outlets: []member.Outlet{
+			{Device: "apc1", Plug: "7", Print: "0123456789abcdef", Power: "on", Stamp: 29, On: true, Wrong: true, Reason: "no route"},
+			{Device: "bmc", Power: "no answer"},
+		}},
+		state.FenceReleased{Term: 30, Life: life},
+		state.FenceManual{Node: "nodé1", ManualFence: member.ManualFence{
+			Operator: "root@lk1", Stamp: 31, Incarnation: 3, Fenced: true, By: "power/apc1",
+			Attempts: []member.Attempt{{Method: "power", Device: "apc1", Outcome: "ok", Start: 32}},
+		}},
 	}
 }
 
@@ -80,6 +91,9 @@ func earlier() []state.Command {
 		state.Expire{Term: 12, Life: life, Session: 25, Seen: 13, Silent: 14, Reason: "session 1 (lockd) was silent for 6s"},
 		state.FenceProved{Term: 19, Life: life, By: "power/apc1"},
 		state.ServerEntered{Server: "server3"},
+		state.FenceAttempted{Term: 16, Life: member.Life{Node: "nodé1", Incarnation: 3}, Attempt: member.Attempt{
+			Method: "power", Device: "apc1", Agent: "fence_apc off", Outcome: "failed", Output: "no\nanswer", Start: 17, Duration: 18,
+		}},
 	}
 }
 

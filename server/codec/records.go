@@ -26,7 +26,7 @@ func headerFromLog(h *raftlogv1.Header, img *state.Image) {
 func nodeToLog(n *member.Node) *raftlogv1.Node {
 	return &raftlogv1.Node{
 		Name: n.Name, State: uint32(n.State), Incarnation: n.Incarnation, BootId: n.BootID, SinceMs: n.Since, SeenIndex: n.Seen,
-		Number: n.Number,
+		Number: n.Number, Ledger: ledgerToLog(&n.Ledger),
 	}
 }
 
@@ -34,6 +34,7 @@ func nodeFromLog(n *raftlogv1.Node, ok *bool) member.Node {
 	return member.Node{
 		Name: n.GetName(), State: narrow[member.State](n.GetState(), ok), Incarnation: n.GetIncarnation(), BootID: n.GetBootId(),
 		Since: n.GetSinceMs(), Seen: n.GetSeenIndex(), Number: n.GetNumber(),
+		Ledger: ledgerFromLog(n.GetLedger(), ok),
 	}
 }
 
@@ -45,6 +46,7 @@ func fenceToLog(n *member.Node) *raftlogv1.Fence {
 	out := &raftlogv1.Fence{
 		Node: n.Name, Incarnation: f.Incarnation, State: uint32(f.State), Reason: f.Reason, WantedMs: f.Wanted,
 		SettledMs: f.Settled, Rounds: f.Rounds, By: f.By, Power: f.Power, Operator: f.Operator,
+		Late: f.Late, Cut: f.Cut,
 	}
 	for _, a := range f.Attempts {
 		out.Attempts = append(out.Attempts, attemptToLog(0, member.Life{}, a))
@@ -57,6 +59,7 @@ func fenceFromLog(f *raftlogv1.Fence, n *member.Node, ok *bool) {
 		Incarnation: f.GetIncarnation(), State: narrow[member.FenceState](f.GetState(), ok), Reason: f.GetReason(), Wanted: f.GetWantedMs(),
 		Settled: f.GetSettledMs(), Rounds: f.GetRounds(), By: f.GetBy(),
 		Power: f.GetPower(), Operator: f.GetOperator(),
+		Late: f.GetLate(), Cut: f.GetCut(),
 	}
 	for _, a := range f.GetAttempts() {
 		n.Fence.Attempts = append(n.Fence.Attempts, attemptFromLog(a))

@@ -50,6 +50,12 @@ func randomState(seed uint64, commands int) *state.State {
 		case k == 10:
 			apply(state.FenceBegin{Term: 3, Life: life})
 			apply(state.FenceAttempted{Term: 3, Life: life, Attempt: member.Attempt{Method: "m", Device: "d", Agent: "a off", Outcome: "failed", Output: "o", Start: 1, Duration: 2}})
+			apply(state.FenceStarted{Term: 3, Life: life, Method: "m", Device: "d", Agent: "a off", Start: 3})
+			apply(state.FenceSeen{Term: 3, Node: node, Alive: life.Incarnation, Outlets: []member.Outlet{
+				{Device: "d", Plug: "7", Print: "p", Power: []string{"on", "off", "no answer"}[rng.IntN(3)], Stamp: 4, Reason: "r"},
+			}})
+			apply(state.FenceManual{Node: node, ManualFence: member.ManualFence{Operator: "root", Stamp: 5, Fenced: true, By: "m/d", Attempts: []member.Attempt{{Method: "m"}}}})
+			apply(state.FenceReleased{Term: 3, Life: life})
 		case k == 11:
 			apply(state.FenceProved{Term: 3, Life: life, By: "m/d"})
 		case k == 12:
@@ -325,6 +331,12 @@ func TestSnapshot_strange(t *testing.T) {
 	fence := func(rs []*raftlogv1.Record) *raftlogv1.Fence {
 		return find(rs, func(r *raftlogv1.Record) bool { return len(r.GetFence().GetAttempts()) > 0 }).GetFence()
 	}
+	ledger := func(rs []*raftlogv1.Record) *raftlogv1.Ledger {
+		return find(rs, func(r *raftlogv1.Record) bool {
+			l := r.GetNode().GetLedger()
+			return len(l.GetOutlets()) > 0 && len(l.GetManual()) > 0
+		}).GetNode().GetLedger()
+	}
 	session := func(rs []*raftlogv1.Record) *raftlogv1.Session {
 		return find(rs, func(r *raftlogv1.Record) bool { return len(r.GetSession().GetReplies()) > 0 }).GetSession()
 	}
@@ -362,6 +374,15 @@ func TestSnapshot_strange(t *testing.T) {
 		{"later limits", with(func(rs []*raftlogv1.Record) { later(rs[0].GetHeader().GetLimits()) })},
 		{"later node", with(func(rs []*raftlogv1.Record) { later(node(rs)) })},
 		{"later fence", with(func(rs []*raftlogv1.Record) { later(fence(rs)) })},
+		{"later ledger", with(func(rs []*raftlogv1.Record) { later(ledger(rs)) })},
+		{"later outlet", with(func(rs []*raftlogv1.Record) { later(ledger(rs).GetOutlets()[0]) })},
+		{"later fence by hand", with(func(rs []*raftlogv1.Record) { later(ledger(rs).GetManual()[0]) })},
+		{"held without a fence", with(func(rs []*raftlogv1.Record) { ledger(rs).Held = true; node(rs).State = 1 })},
+		{"outlet twice", with(func(rs []*raftlogv1.Record) { l := ledger(rs); l.Outlets = append(l.Outlets, l.GetOutlets()[0]) })},
+		{"outlet right and wrong", with(func(rs []*raftlogv1.Record) { o := ledger(rs).GetOutlets()[0]; o.On, o.Wrong = true, true })},
+		{"past fence of the future", with(func(rs []*raftlogv1.Record) {
+			ledger(rs).Past = []*raftlogv1.Fence{{Incarnation: 1 << 40, State: 2}}
+		})},
 		{"later attempt", with(func(rs []*raftlogv1.Record) { later(fence(rs).GetAttempts()[0]) })},
 		{"later session", with(func(rs []*raftlogv1.Record) { later(session(rs)) })},
 		{"later reply", with(func(rs []*raftlogv1.Record) { later(session(rs).GetReplies()[0]) })},

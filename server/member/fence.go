@@ -46,6 +46,9 @@ type Fence struct {
 	Power bool
 	// Operator is who expired the node by force, empty if it was silent.
 	Operator string
+	// Late is true if something that an attempt asked a device for may still be
+	// done, and Cut if not even the end of its agent is known.
+	Late, Cut bool
 }
 
 // Attempt is one run of one agent.
@@ -53,6 +56,10 @@ type Attempt struct {
 	Method, Device, Agent, Outcome, Output string
 	// Start is unix milliseconds, Duration milliseconds.
 	Start, Duration int64
+	// Open is true from the start of an agent to the report of its end.
+	Open bool
+	// Late is true if what it asked the device for may still be done.
+	Late bool
 }
 
 // Life names one life of one node.
@@ -78,6 +85,7 @@ func (r *Registry) Expire(l Life, seen uint64, why string, stamp int64) ([]uint6
 		return nil, reason.Alive
 	}
 	n.enter(Expired, stamp)
+	n.Ledger.keep(n.Fence)
 	n.Fence = Fence{Incarnation: n.Incarnation, State: FenceWanted, Reason: clip(why), Wanted: stamp}
 	frozen := r.sessionsOf(n.Name)
 	for _, number := range frozen {
@@ -93,34 +101,23 @@ func (r *Registry) BeginFence(l Life) reason.Reason {
 	if n == nil {
 		return reason.NotPending
 	}
+	n.Fence.cut()
 	n.Fence.Rounds++
-	return reason.None
-}
-
-// NoteAttempt adds an attempt to a pending fence. Refused with NotPending.
-func (r *Registry) NoteAttempt(l Life, a Attempt) reason.Reason {
-	n := r.pending(l)
-	if n == nil {
-		return reason.NotPending
-	}
-	a.Method, a.Device, a.Agent = clip(a.Method), clip(a.Device), clip(a.Agent)
-	a.Outcome, a.Output = clip(a.Outcome), clip(a.Output)
-	if len(n.Fence.Attempts) >= MaxAttempts {
-		n.Fence.Attempts = slices.Delete(n.Fence.Attempts, 0, len(n.Fence.Attempts)-MaxAttempts+1)
-	}
-	n.Fence.Attempts = append(n.Fence.Attempts, a)
 	return reason.None
 }
 
 // SettleFence ends a pending fence as proved or acknowledged, and with it the
 // dead life: its sessions are forgotten and returned, so that their locks can
-// be released. Refused with NotPending.
+// be released. The node may log in again, unless something may still be done to
+// it: then it is held. Refused with NotPending.
 func (r *Registry) SettleFence(l Life, as FenceState, by string, stamp int64) ([]uint64, reason.Reason) {
 	n := r.pending(l)
 	if n == nil {
 		return nil, reason.NotPending
 	}
+	n.Fence.cut()
 	n.Fence.State, n.Fence.By, n.Fence.Settled = as, clip(by), stamp
+	n.Ledger.Held = n.Fence.Late
 	n.enter(Fenced, stamp)
 	ended := r.sessionsOf(n.Name)
 	r.sessions = slices.DeleteFunc(r.sessions, func(s Session) bool { return s.Node == n.Name })

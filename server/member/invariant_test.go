@@ -66,6 +66,25 @@ func soundNode(r *Registry, n Node) error {
 		return fmt.Errorf("fenced without a fence")
 	case len(n.Fence.Attempts) > MaxAttempts:
 		return fmt.Errorf("%d attempts", len(n.Fence.Attempts))
+	case n.Ledger.Held && n.State != Fenced, n.State == Fenced && n.Ledger.Held && !n.Fence.Late:
+		return fmt.Errorf("held, late %v", n.Fence.Late)
+	case n.State == LoggedIn && n.Fence.Late && n.Ledger.Held:
+		return fmt.Errorf("let in while it was held")
+	}
+	open := 0
+	for i, a := range n.Fence.Attempts {
+		if a.Open {
+			open++
+			if n.Fence.State != FenceWanted || i != len(n.Fence.Attempts)-1 && !slices.Contains(n.Fence.Attempts[i:], a) {
+				return fmt.Errorf("attempt %+v is open", a)
+			}
+		}
+		if a.Late && !n.Fence.Late {
+			return fmt.Errorf("attempt %+v is late, the fence is not", a)
+		}
+	}
+	if open > 1 {
+		return fmt.Errorf("%d attempts are open", open)
 	}
 	return nil
 }

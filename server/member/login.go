@@ -25,8 +25,9 @@ type LoginRequest struct {
 // incarnation. A repeated LoginID of the same boot gets the session it has, with
 // the longer one of both watchdogs: a process arms its own after it has logged in.
 // max bounds the sessions, 0 for no limit. Refused with Invalid, Limit,
-// NotFenced (the node is expired and its fence not proved), FenceLied (its power
-// was cut, as was said, and its boot id is the same) or StaleIncarnation
+// NotFenced (the node is expired and its fence not proved), Unsettled (it is
+// fenced, but may still be cut off by an attempt that was given up), FenceLied
+// (its power was cut, as was said, and its boot id is the same) or StaleIncarnation
 // (another boot of the node is logged in and must expire first).
 func (r *Registry) Login(req LoginRequest, index uint64, stamp int64, maxSessions uint64) (Session, reason.Reason) {
 	if !req.valid() {
@@ -54,6 +55,8 @@ func (r *Registry) Login(req LoginRequest, index uint64, stamp int64, maxSession
 	switch {
 	case n.State == Expired:
 		return Session{}, reason.NotFenced
+	case n.Ledger.Held:
+		return Session{}, reason.Unsettled
 	case n.State == LoggedIn && n.BootID != req.BootID:
 		return Session{}, reason.StaleIncarnation
 	case n.State != LoggedIn:

@@ -53,6 +53,8 @@ type Node struct {
 	Seen uint64
 	// Fence is the node's pending or latest fence.
 	Fence Fence
+	// Ledger is what is known of its fencing beside that.
+	Ledger Ledger
 }
 
 // LoginID is chosen by a process to name its session before it has a number.
@@ -91,6 +93,7 @@ func (r *Registry) Clone() Registry {
 	c := Registry{slices.Clone(r.nodes), slices.Clone(r.sessions), r.lastSession}
 	for i := range c.nodes {
 		c.nodes[i].Fence.Attempts = slices.Clone(c.nodes[i].Fence.Attempts)
+		c.nodes[i].Ledger = c.nodes[i].Ledger.clone()
 	}
 	return c
 }

@@ -75,6 +75,8 @@ func (n *Node) possible() bool {
 		return false
 	case (n.State == Expired) != (f.State == FenceWanted), f.Power && f.State != FenceProved, f.State == FenceNone && f.Operator != "":
 		return false
+	case !n.Ledger.possible(n), n.Ledger.Held && !f.Late:
+		return false
 	case n.State == Expired, n.State == Fenced:
 		return f.Incarnation == n.Incarnation
 	}

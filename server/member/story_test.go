@@ -25,7 +25,11 @@ var rewrite = flag.Bool("rewrite", false, "write what the stories answer into te
 //	saw NODE                          it took part in the command at the index
 //	expire NODE INCARNATION WHY [seen=INDEX]
 //	begin NODE INCARNATION            a round of fencing
-//	attempt NODE INCARNATION METHOD DEVICE OUTCOME
+//	start NODE INCARNATION METHOD DEVICE
+//	attempt NODE INCARNATION METHOD DEVICE OUTCOME [late=1]
+//	release NODE INCARNATION
+//	see NODE ALIVE DEVICE PRINT POWER
+//	manual NODE OPERATOR BY
 //	prove NODE INCARNATION BY         acknowledge NODE INCARNATION BY
 //	show                              pending
 //
@@ -95,7 +99,7 @@ type story struct {
 // arity is how many words each command needs.
 var arity = map[string]int{
 	"at": 1, "login": 3, "logout": 1, "saw": 1, "expire": 3, "begin": 2, "attempt": 5, "prove": 3, "acknowledge": 3,
-	"show": 0, "pending": 0,
+	"show": 0, "pending": 0, "start": 4, "release": 2, "see": 5, "manual": 3,
 }
 
 // do runs one line, checks what must always hold, and returns the answer.
@@ -167,14 +171,28 @@ func (s *story) run(verb string, words []string, numbers map[string]uint64) (str
 		}
 		return "done\n", err
 	}
+	if verb == "manual" {
+		return done(r.NoteManual(words[0], ManualFence{Operator: words[1], By: words[2], Fenced: words[2] != "", Stamp: stamp})), nil
+	}
 	incarnation, err := strconv.ParseUint(words[1], 10, 64)
+	if err == nil && verb == "see" {
+		o := Outlet{Device: words[2], Print: words[3], Power: words[4], Stamp: stamp}
+		return done(r.SeeOutlets(words[0], incarnation, []Outlet{o})), nil
+	}
 	if err != nil {
 		return "", err
 	}
-	return s.ledger(verb, Life{words[0], incarnation}, words[2:], numbers["seen"]), nil
+	return s.ledger(verb, Life{words[0], incarnation}, words[2:], numbers), nil
 }
 
-func (s *story) ledger(verb string, l Life, words []string, seen uint64) string {
+func done(why reason.Reason) string {
+	if why != reason.None {
+		return refused(why)
+	}
+	return "done\n"
+}
+
+func (s *story) ledger(verb string, l Life, words []string, numbers map[string]uint64) string {
 	r, stamp := &s.registry, int64(s.index)*10
 	var (
 		sessions []uint64
@@ -182,11 +200,15 @@ func (s *story) ledger(verb string, l Life, words []string, seen uint64) string 
 	)
 	switch verb {
 	case "expire":
-		sessions, why = r.Expire(l, seen, words[0], stamp)
+		sessions, why = r.Expire(l, numbers["seen"], words[0], stamp)
 	case "begin":
 		why = r.BeginFence(l)
 	case "attempt":
-		why = r.NoteAttempt(l, Attempt{Method: words[0], Device: words[1], Outcome: words[2], Start: stamp, Duration: 5})
+		why = r.NoteAttempt(l, Attempt{Method: words[0], Device: words[1], Outcome: words[2], Start: stamp, Duration: 5, Late: numbers["late"] != 0})
+	case "start":
+		why = r.StartAttempt(l, Attempt{Method: words[0], Device: words[1], Start: stamp})
+	case "release":
+		why = r.Release(l)
 	case "prove":
 		sessions, why = r.SettleFence(l, FenceProved, words[0], stamp)
 	case "acknowledge":
@@ -212,8 +234,9 @@ func show(r *Registry) string {
 				[]string{"", "wanted", "proved", "acknowledged"}[f.State], f.Reason, len(f.Reason), f.Wanted, f.Settled, f.Rounds, f.By)
 		}
 		for _, a := range n.Fence.Attempts {
-			fmt.Fprintf(&b, "  %d: %.20s/%s %s\n", a.Start, a.Method, a.Device, a.Outcome)
+			fmt.Fprintf(&b, "  %d: %.20s/%s %s%s%s\n", a.Start, a.Method, a.Device, a.Outcome, word(a.Open, "(open)"), word(a.Late, ", late"))
 		}
+		showLedger(&b, &n)
 	}
 	for _, x := range r.Sessions() {
 		fmt.Fprintf(&b, "session %d: %.10s/%d %q", x.Number, x.Node, x.Incarnation, x.Process)
@@ -226,4 +249,27 @@ func show(r *Registry) string {
 		b.WriteByte('\n')
 	}
 	return b.String()
+}
+
+func word(b bool, s string) string {
+	if b {
+		return s
+	}
+	return ""
+}
+
+func showLedger(b *strings.Builder, n *Node) {
+	l := &n.Ledger
+	if n.Fence.Late || l.Held {
+		fmt.Fprintf(b, "  late%s%s\n", word(n.Fence.Cut, ", cut"), word(l.Held, ", held"))
+	}
+	for _, f := range l.Past {
+		fmt.Fprintf(b, "  past fence of %d: by %s, %d attempts\n", f.Incarnation, f.By, len(f.Attempts))
+	}
+	for _, o := range l.Outlets {
+		fmt.Fprintf(b, "  outlet %s %s: %s at %d%s%s\n", o.Device, o.Print, o.Power, o.Stamp, word(o.On, ", trusted"), word(o.Wrong, ", wrong"))
+	}
+	for _, m := range l.Manual {
+		fmt.Fprintf(b, "  by hand: %s at %d, incarnation %d, by %q\n", m.Operator, m.Stamp, m.Incarnation, m.By)
+	}
 }

@@ -66,6 +66,9 @@ const (
 	FenceLied
 	// Paused: automatic expiry and fencing are paused.
 	Paused
+	// Unsettled: the node is fenced, but an attempt that was given up may still
+	// cut it off.
+	Unsettled
 )
 
 // names are the reason strings of package gulmerr.
@@ -77,7 +80,8 @@ var names = [...]string{
 	Alive: "WRONG_STATE", Exists: "EXISTS", TimedOut: "TIMED_OUT",
 	NoJournal: "NO_JOURNAL", NotRecovering: "NOT_RECOVERING", Mounted: "MOUNTED",
 	NotMounted: "NOT_MOUNTED",
-	FenceLied: "FENCE_LIED", Paused: "PAUSED",
+	FenceLied:  "FENCE_LIED", Paused: "PAUSED",
+	Unsettled: "NOT_FENCED",
 }
 
 // Count is the number of reasons, None included.

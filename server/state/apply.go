@@ -42,6 +42,8 @@ func (s *State) apply(index uint64, stamp int64, c Command) Result {
 		return s.ledger(c.Term, c.Node, func() reason.Reason { return s.members.BeginFence(c.Life) })
 	case FenceAttempted:
 		return s.ledger(c.Term, c.Node, func() reason.Reason { return s.members.NoteAttempt(c.Life, c.Attempt) })
+	case FenceStarted, FenceSeen, FenceReleased, FenceManual:
+		return s.applyLedger(c)
 	case FenceProved:
 		result := s.settleFence(c.Term, c.Life, member.FenceProved, c.By, stamp)
 		if result.Reason == reason.None && c.Power {

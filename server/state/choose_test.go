@@ -61,15 +61,36 @@ func chooseFence(pick source, s *state.State) state.Command {
 	if pending := s.Members().Pending(); len(pending) > 0 && pick(5) > 0 {
 		life = pending[pick(len(pending))]
 	}
+	if pick(4) == 0 {
+		return chooseLedger(pick, s, term, life)
+	}
 	switch pick(6) {
 	case 0:
 		return state.FenceBegin{Term: term, Life: life}
 	case 1:
-		return state.FenceAttempted{Term: term, Life: life, Attempt: member.Attempt{Method: "m", Device: "d", Outcome: "failed", Start: 3}}
+		return state.FenceAttempted{Term: term, Life: life, Attempt: member.Attempt{Method: "m", Device: "d", Outcome: "failed", Start: 3, Late: pick(8) == 0}}
 	case 2:
 		return state.FenceAcknowledged{Term: term, Life: life, Operator: "root"}
 	}
 	return state.FenceProved{Term: term, Life: life, By: "m/d"}
+}
+
+func chooseLedger(pick source, s *state.State, term uint64, life member.Life) state.Command {
+	if held := s.Members().Held(); len(held) > 0 && pick(5) > 0 {
+		return state.FenceReleased{Term: s.Term(), Life: held[pick(len(held))]}
+	}
+	switch pick(4) {
+	case 0:
+		return state.FenceStarted{Term: term, Life: life, Method: "m", Device: "d", Start: 2}
+	case 1:
+		alive := life.Incarnation * uint64(pick(2))
+		return state.FenceSeen{Term: term, Node: life.Node, Alive: alive, Outlets: []member.Outlet{{
+			Device: fmt.Sprint("d", pick(3)), Power: []string{"on", "off", "no answer"}[pick(3)], Stamp: int64(pick(9)),
+		}}}
+	case 2:
+		return state.FenceReleased{Term: term, Life: life}
+	}
+	return state.FenceManual{Node: life.Node, ManualFence: member.ManualFence{Operator: "root", Fenced: true}}
 }
 
 func chooseNode(pick source) string { return string(rune('a' + pick(nodes))) }

@@ -81,6 +81,38 @@ type FenceAcknowledged struct {
 	Operator string
 }
 
+// FenceStarted notes that an agent that may cut an expired node off is about to
+// be started. It may be started only after this is committed.
+type FenceStarted struct {
+	Term uint64
+	member.Life
+	Method, Device, Agent string
+	// Start is unix milliseconds.
+	Start int64
+}
+
+// FenceSeen notes what fence devices said of a node's power.
+type FenceSeen struct {
+	Term uint64
+	Node string
+	// Alive is the incarnation that gave a sign of life after they were asked, 0
+	// for none.
+	Alive   uint64
+	Outlets []member.Outlet
+}
+
+// FenceReleased lets a fenced node that is held log in again.
+type FenceReleased struct {
+	Term uint64
+	member.Life
+}
+
+// FenceManual notes a fence that an operator ran by hand.
+type FenceManual struct {
+	Node string
+	member.ManualFence
+}
+
 // Check carries the digest that the master had after an index, for the replicas
 // to compare. The state itself ignores it.
 type Check struct{ Index, Digest uint64 }
@@ -120,6 +152,10 @@ func (Check) command()             {}
 func (ServerLeft) command()        {}
 func (ServerEntered) command()     {}
 func (Deny) command()              {}
+func (FenceStarted) command()      {}
+func (FenceSeen) command()         {}
+func (FenceReleased) command()     {}
+func (FenceManual) command()       {}
 
 // Op is what a request asks for. The numbers stand in the log.
 type Op uint8

@@ -63,6 +63,8 @@ func TestTerm_lifeAndDeath(t *testing.T) {
 		return []state.Command{
 			state.FenceBegin{Term: term, Life: out},
 			state.FenceAttempted{Term: term, Life: out, Attempt: member.Attempt{Method: "m"}},
+			state.FenceStarted{Term: term, Life: out, Method: "m"},
+			state.FenceSeen{Term: term, Node: "alive", Outlets: []member.Outlet{{Device: "d", Power: "on"}}},
 			state.Expire{Term: term, Life: in, Seen: ^uint64(0)},
 			state.FenceProved{Term: term, Life: out},
 			state.FenceAcknowledged{Term: term, Life: in},

@@ -66,6 +66,7 @@ func save(s *state.State) *saved {
 	img.Nodes, img.Left = slices.Clone(img.Nodes), slices.Clone(img.Left)
 	for i := range img.Nodes {
 		img.Nodes[i].Fence.Attempts = slices.Clone(img.Nodes[i].Fence.Attempts)
+		img.Nodes[i].Ledger.Outlets = slices.Clone(img.Nodes[i].Ledger.Outlets)
 	}
 	v := &saved{image: img}
 	v.resource, v.exists = s.Locks().Resource(1, []byte("r"))

@@ -47,6 +47,10 @@ type Command struct {
 	//	*Command_EndSession
 	//	*Command_PauseFencing
 	//	*Command_ResumeFencing
+	//	*Command_FenceSeen
+	//	*Command_FenceStarted
+	//	*Command_FenceReleased
+	//	*Command_FenceManual
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -240,6 +244,42 @@ func (x *Command) GetResumeFencing() *ResumeFencing {
 	return nil
 }
 
+func (x *Command) GetFenceSeen() *FenceSeen {
+	if x != nil {
+		if x, ok := x.Body.(*Command_FenceSeen); ok {
+			return x.FenceSeen
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetFenceStarted() *FenceStarted {
+	if x != nil {
+		if x, ok := x.Body.(*Command_FenceStarted); ok {
+			return x.FenceStarted
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetFenceReleased() *FenceReleased {
+	if x != nil {
+		if x, ok := x.Body.(*Command_FenceReleased); ok {
+			return x.FenceReleased
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetFenceManual() *FenceManual {
+	if x != nil {
+		if x, ok := x.Body.(*Command_FenceManual); ok {
+			return x.FenceManual
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -308,6 +348,22 @@ type Command_ResumeFencing struct {
 	ResumeFencing *ResumeFencing `protobuf:"bytes,22,opt,name=resume_fencing,json=resumeFencing,proto3,oneof"`
 }
 
+type Command_FenceSeen struct {
+	FenceSeen *FenceSeen `protobuf:"bytes,27,opt,name=fence_seen,json=fenceSeen,proto3,oneof"`
+}
+
+type Command_FenceStarted struct {
+	FenceStarted *FenceStarted `protobuf:"bytes,28,opt,name=fence_started,json=fenceStarted,proto3,oneof"`
+}
+
+type Command_FenceReleased struct {
+	FenceReleased *FenceReleased `protobuf:"bytes,29,opt,name=fence_released,json=fenceReleased,proto3,oneof"`
+}
+
+type Command_FenceManual struct {
+	FenceManual *FenceManual `protobuf:"bytes,55,opt,name=fence_manual,json=fenceManual,proto3,oneof"`
+}
+
 func (*Command_BeginTerm) isCommand_Body() {}
 
 func (*Command_Batch) isCommand_Body() {}
@@ -339,6 +395,14 @@ func (*Command_EndSession) isCommand_Body() {}
 func (*Command_PauseFencing) isCommand_Body() {}
 
 func (*Command_ResumeFencing) isCommand_Body() {}
+
+func (*Command_FenceSeen) isCommand_Body() {}
+
+func (*Command_FenceStarted) isCommand_Body() {}
+
+func (*Command_FenceReleased) isCommand_Body() {}
+
+func (*Command_FenceManual) isCommand_Body() {}
 
 type BeginTerm struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -1027,17 +1091,21 @@ func (x *FenceBegin) GetIncarnation() uint64 {
 }
 
 type FenceAttempted struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
-	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
-	Incarnation   uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Method        string                 `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
-	Device        string                 `protobuf:"bytes,5,opt,name=device,proto3" json:"device,omitempty"`
-	Agent         string                 `protobuf:"bytes,6,opt,name=agent,proto3" json:"agent,omitempty"`
-	Outcome       string                 `protobuf:"bytes,7,opt,name=outcome,proto3" json:"outcome,omitempty"`
-	StartMs       int64                  `protobuf:"varint,8,opt,name=start_ms,json=startMs,proto3" json:"start_ms,omitempty"`
-	DurationMs    int64                  `protobuf:"varint,9,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"`
-	Output        string                 `protobuf:"bytes,10,opt,name=output,proto3" json:"output,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Term        uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	Node        string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Incarnation uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Method      string                 `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
+	Device      string                 `protobuf:"bytes,5,opt,name=device,proto3" json:"device,omitempty"`
+	Agent       string                 `protobuf:"bytes,6,opt,name=agent,proto3" json:"agent,omitempty"`
+	Outcome     string                 `protobuf:"bytes,7,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	StartMs     int64                  `protobuf:"varint,8,opt,name=start_ms,json=startMs,proto3" json:"start_ms,omitempty"`
+	DurationMs  int64                  `protobuf:"varint,9,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"`
+	Output      string                 `protobuf:"bytes,10,opt,name=output,proto3" json:"output,omitempty"`
+	// What it asked the device for may still be done.
+	Late bool `protobuf:"varint,11,opt,name=late,proto3" json:"late,omitempty"`
+	// In snapshots: its end was not reported yet.
+	Open          bool `protobuf:"varint,12,opt,name=open,proto3" json:"open,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1142,6 +1210,441 @@ func (x *FenceAttempted) GetOutput() string {
 	return ""
 }
 
+func (x *FenceAttempted) GetLate() bool {
+	if x != nil {
+		return x.Late
+	}
+	return false
+}
+
+func (x *FenceAttempted) GetOpen() bool {
+	if x != nil {
+		return x.Open
+	}
+	return false
+}
+
+// FenceStarted notes that an agent that may cut the node off is about to be
+// started.
+type FenceStarted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Incarnation   uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Method        string                 `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
+	Device        string                 `protobuf:"bytes,5,opt,name=device,proto3" json:"device,omitempty"`
+	Agent         string                 `protobuf:"bytes,6,opt,name=agent,proto3" json:"agent,omitempty"`
+	StartMs       int64                  `protobuf:"varint,7,opt,name=start_ms,json=startMs,proto3" json:"start_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FenceStarted) Reset() {
+	*x = FenceStarted{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FenceStarted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FenceStarted) ProtoMessage() {}
+
+func (x *FenceStarted) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FenceStarted.ProtoReflect.Descriptor instead.
+func (*FenceStarted) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *FenceStarted) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *FenceStarted) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *FenceStarted) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *FenceStarted) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *FenceStarted) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *FenceStarted) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *FenceStarted) GetStartMs() int64 {
+	if x != nil {
+		return x.StartMs
+	}
+	return 0
+}
+
+// FenceSeen notes what fence devices said of a node's power.
+type FenceSeen struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Term  uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	Node  string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	// The life that gave a sign of life after the devices were asked, 0 for none.
+	Alive         uint64    `protobuf:"varint,3,opt,name=alive,proto3" json:"alive,omitempty"`
+	Outlets       []*Outlet `protobuf:"bytes,4,rep,name=outlets,proto3" json:"outlets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FenceSeen) Reset() {
+	*x = FenceSeen{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FenceSeen) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FenceSeen) ProtoMessage() {}
+
+func (x *FenceSeen) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FenceSeen.ProtoReflect.Descriptor instead.
+func (*FenceSeen) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *FenceSeen) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *FenceSeen) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *FenceSeen) GetAlive() uint64 {
+	if x != nil {
+		return x.Alive
+	}
+	return 0
+}
+
+func (x *FenceSeen) GetOutlets() []*Outlet {
+	if x != nil {
+		return x.Outlets
+	}
+	return nil
+}
+
+type Outlet struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Device  string                 `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	Plug    string                 `protobuf:"bytes,2,opt,name=plug,proto3" json:"plug,omitempty"`
+	Print   string                 `protobuf:"bytes,3,opt,name=print,proto3" json:"print,omitempty"`
+	Power   string                 `protobuf:"bytes,4,opt,name=power,proto3" json:"power,omitempty"`
+	StampMs int64                  `protobuf:"varint,5,opt,name=stamp_ms,json=stampMs,proto3" json:"stamp_ms,omitempty"`
+	Reason  string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// In snapshots: it has said on, or said off while the node lived.
+	On            bool `protobuf:"varint,7,opt,name=on,proto3" json:"on,omitempty"`
+	Wrong         bool `protobuf:"varint,8,opt,name=wrong,proto3" json:"wrong,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Outlet) Reset() {
+	*x = Outlet{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Outlet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Outlet) ProtoMessage() {}
+
+func (x *Outlet) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Outlet.ProtoReflect.Descriptor instead.
+func (*Outlet) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Outlet) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *Outlet) GetPlug() string {
+	if x != nil {
+		return x.Plug
+	}
+	return ""
+}
+
+func (x *Outlet) GetPrint() string {
+	if x != nil {
+		return x.Print
+	}
+	return ""
+}
+
+func (x *Outlet) GetPower() string {
+	if x != nil {
+		return x.Power
+	}
+	return ""
+}
+
+func (x *Outlet) GetStampMs() int64 {
+	if x != nil {
+		return x.StampMs
+	}
+	return 0
+}
+
+func (x *Outlet) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Outlet) GetOn() bool {
+	if x != nil {
+		return x.On
+	}
+	return false
+}
+
+func (x *Outlet) GetWrong() bool {
+	if x != nil {
+		return x.Wrong
+	}
+	return false
+}
+
+// FenceReleased lets a fenced node log in again: nothing that was given up can be
+// done to it any more.
+type FenceReleased struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Incarnation   uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FenceReleased) Reset() {
+	*x = FenceReleased{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FenceReleased) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FenceReleased) ProtoMessage() {}
+
+func (x *FenceReleased) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FenceReleased.ProtoReflect.Descriptor instead.
+func (*FenceReleased) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *FenceReleased) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *FenceReleased) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *FenceReleased) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+// FenceManual notes a fence that an operator ran by hand.
+type FenceManual struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Node     string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Operator string                 `protobuf:"bytes,2,opt,name=operator,proto3" json:"operator,omitempty"`
+	StampMs  int64                  `protobuf:"varint,3,opt,name=stamp_ms,json=stampMs,proto3" json:"stamp_ms,omitempty"`
+	Fenced   bool                   `protobuf:"varint,4,opt,name=fenced,proto3" json:"fenced,omitempty"`
+	By       string                 `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	Attempts []*FenceAttempted      `protobuf:"bytes,6,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	// In snapshots: the node's life at that time.
+	Incarnation   uint64 `protobuf:"varint,7,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FenceManual) Reset() {
+	*x = FenceManual{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FenceManual) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FenceManual) ProtoMessage() {}
+
+func (x *FenceManual) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FenceManual.ProtoReflect.Descriptor instead.
+func (*FenceManual) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *FenceManual) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *FenceManual) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+func (x *FenceManual) GetStampMs() int64 {
+	if x != nil {
+		return x.StampMs
+	}
+	return 0
+}
+
+func (x *FenceManual) GetFenced() bool {
+	if x != nil {
+		return x.Fenced
+	}
+	return false
+}
+
+func (x *FenceManual) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *FenceManual) GetAttempts() []*FenceAttempted {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
+}
+
+func (x *FenceManual) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
 type FenceProved struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Term        uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
@@ -1156,7 +1659,7 @@ type FenceProved struct {
 
 func (x *FenceProved) Reset() {
 	*x = FenceProved{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[11]
+	mi := &file_raftlog_v1_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1671,7 @@ func (x *FenceProved) String() string {
 func (*FenceProved) ProtoMessage() {}
 
 func (x *FenceProved) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[11]
+	mi := &file_raftlog_v1_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1684,7 @@ func (x *FenceProved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceProved.ProtoReflect.Descriptor instead.
 func (*FenceProved) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{11}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FenceProved) GetTerm() uint64 {
@@ -1231,7 +1734,7 @@ type FenceAcknowledged struct {
 
 func (x *FenceAcknowledged) Reset() {
 	*x = FenceAcknowledged{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[12]
+	mi := &file_raftlog_v1_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1243,7 +1746,7 @@ func (x *FenceAcknowledged) String() string {
 func (*FenceAcknowledged) ProtoMessage() {}
 
 func (x *FenceAcknowledged) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[12]
+	mi := &file_raftlog_v1_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1256,7 +1759,7 @@ func (x *FenceAcknowledged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceAcknowledged.ProtoReflect.Descriptor instead.
 func (*FenceAcknowledged) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{12}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *FenceAcknowledged) GetTerm() uint64 {
@@ -1298,7 +1801,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[13]
+	mi := &file_raftlog_v1_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1310,7 +1813,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[13]
+	mi := &file_raftlog_v1_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1323,7 +1826,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{13}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Check) GetIndex() uint64 {
@@ -1349,7 +1852,7 @@ type ServerLeft struct {
 
 func (x *ServerLeft) Reset() {
 	*x = ServerLeft{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[14]
+	mi := &file_raftlog_v1_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1361,7 +1864,7 @@ func (x *ServerLeft) String() string {
 func (*ServerLeft) ProtoMessage() {}
 
 func (x *ServerLeft) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[14]
+	mi := &file_raftlog_v1_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1374,7 +1877,7 @@ func (x *ServerLeft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerLeft.ProtoReflect.Descriptor instead.
 func (*ServerLeft) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{14}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ServerLeft) GetServer() string {
@@ -1398,7 +1901,7 @@ type ServerEntered struct {
 
 func (x *ServerEntered) Reset() {
 	*x = ServerEntered{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[15]
+	mi := &file_raftlog_v1_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1410,7 +1913,7 @@ func (x *ServerEntered) String() string {
 func (*ServerEntered) ProtoMessage() {}
 
 func (x *ServerEntered) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[15]
+	mi := &file_raftlog_v1_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1423,7 +1926,7 @@ func (x *ServerEntered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerEntered.ProtoReflect.Descriptor instead.
 func (*ServerEntered) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{15}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ServerEntered) GetServer() string {
@@ -1467,7 +1970,7 @@ type Deny struct {
 
 func (x *Deny) Reset() {
 	*x = Deny{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[16]
+	mi := &file_raftlog_v1_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1479,7 +1982,7 @@ func (x *Deny) String() string {
 func (*Deny) ProtoMessage() {}
 
 func (x *Deny) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[16]
+	mi := &file_raftlog_v1_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1492,7 +1995,7 @@ func (x *Deny) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deny.ProtoReflect.Descriptor instead.
 func (*Deny) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{16}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Deny) GetTerm() uint64 {
@@ -1538,7 +2041,7 @@ type EndSession struct {
 
 func (x *EndSession) Reset() {
 	*x = EndSession{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[17]
+	mi := &file_raftlog_v1_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1550,7 +2053,7 @@ func (x *EndSession) String() string {
 func (*EndSession) ProtoMessage() {}
 
 func (x *EndSession) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[17]
+	mi := &file_raftlog_v1_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1563,7 +2066,7 @@ func (x *EndSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSession.ProtoReflect.Descriptor instead.
 func (*EndSession) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{17}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *EndSession) GetTerm() uint64 {
@@ -1607,7 +2110,7 @@ type PauseFencing struct {
 
 func (x *PauseFencing) Reset() {
 	*x = PauseFencing{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[18]
+	mi := &file_raftlog_v1_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1619,7 +2122,7 @@ func (x *PauseFencing) String() string {
 func (*PauseFencing) ProtoMessage() {}
 
 func (x *PauseFencing) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[18]
+	mi := &file_raftlog_v1_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1632,7 +2135,7 @@ func (x *PauseFencing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseFencing.ProtoReflect.Descriptor instead.
 func (*PauseFencing) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{18}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PauseFencing) GetTerm() uint64 {
@@ -1669,7 +2172,7 @@ type ResumeFencing struct {
 
 func (x *ResumeFencing) Reset() {
 	*x = ResumeFencing{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[19]
+	mi := &file_raftlog_v1_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1681,7 +2184,7 @@ func (x *ResumeFencing) String() string {
 func (*ResumeFencing) ProtoMessage() {}
 
 func (x *ResumeFencing) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[19]
+	mi := &file_raftlog_v1_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1694,7 +2197,7 @@ func (x *ResumeFencing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeFencing.ProtoReflect.Descriptor instead.
 func (*ResumeFencing) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{19}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ResumeFencing) GetTerm() uint64 {
@@ -1723,7 +2226,7 @@ var File_raftlog_v1_command_proto protoreflect.FileDescriptor
 const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"\x18raftlog/v1/command.proto\x12\n" +
-	"raftlog.v1\"\xb8\a\n" +
+	"raftlog.v1\"\xb3\t\n" +
 	"\aCommand\x12\x19\n" +
 	"\bstamp_ms\x18\x01 \x01(\x03R\astampMs\x126\n" +
 	"\n" +
@@ -1746,7 +2249,12 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\vend_session\x18\x14 \x01(\v2\x16.raftlog.v1.EndSessionH\x00R\n" +
 	"endSession\x12?\n" +
 	"\rpause_fencing\x18\x15 \x01(\v2\x18.raftlog.v1.PauseFencingH\x00R\fpauseFencing\x12B\n" +
-	"\x0eresume_fencing\x18\x16 \x01(\v2\x19.raftlog.v1.ResumeFencingH\x00R\rresumeFencingB\x06\n" +
+	"\x0eresume_fencing\x18\x16 \x01(\v2\x19.raftlog.v1.ResumeFencingH\x00R\rresumeFencing\x126\n" +
+	"\n" +
+	"fence_seen\x18\x1b \x01(\v2\x15.raftlog.v1.FenceSeenH\x00R\tfenceSeen\x12?\n" +
+	"\rfence_started\x18\x1c \x01(\v2\x18.raftlog.v1.FenceStartedH\x00R\ffenceStarted\x12B\n" +
+	"\x0efence_released\x18\x1d \x01(\v2\x19.raftlog.v1.FenceReleasedH\x00R\rfenceReleased\x12<\n" +
+	"\ffence_manual\x187 \x01(\v2\x17.raftlog.v1.FenceManualH\x00R\vfenceManualB\x06\n" +
 	"\x04body\"c\n" +
 	"\tBeginTerm\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x16\n" +
@@ -1806,7 +2314,7 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"FenceBegin\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12 \n" +
-	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\"\x8e\x02\n" +
+	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\"\xb6\x02\n" +
 	"\x0eFenceAttempted\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12 \n" +
@@ -1819,7 +2327,43 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\vduration_ms\x18\t \x01(\x03R\n" +
 	"durationMs\x12\x16\n" +
 	"\x06output\x18\n" +
-	" \x01(\tR\x06output\"}\n" +
+	" \x01(\tR\x06output\x12\x12\n" +
+	"\x04late\x18\v \x01(\bR\x04late\x12\x12\n" +
+	"\x04open\x18\f \x01(\bR\x04open\"\xb9\x01\n" +
+	"\fFenceStarted\x12\x12\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12 \n" +
+	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\x12\x16\n" +
+	"\x06method\x18\x04 \x01(\tR\x06method\x12\x16\n" +
+	"\x06device\x18\x05 \x01(\tR\x06device\x12\x14\n" +
+	"\x05agent\x18\x06 \x01(\tR\x05agent\x12\x19\n" +
+	"\bstart_ms\x18\a \x01(\x03R\astartMs\"w\n" +
+	"\tFenceSeen\x12\x12\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
+	"\x05alive\x18\x03 \x01(\x04R\x05alive\x12,\n" +
+	"\aoutlets\x18\x04 \x03(\v2\x12.raftlog.v1.OutletR\aoutlets\"\xb9\x01\n" +
+	"\x06Outlet\x12\x16\n" +
+	"\x06device\x18\x01 \x01(\tR\x06device\x12\x12\n" +
+	"\x04plug\x18\x02 \x01(\tR\x04plug\x12\x14\n" +
+	"\x05print\x18\x03 \x01(\tR\x05print\x12\x14\n" +
+	"\x05power\x18\x04 \x01(\tR\x05power\x12\x19\n" +
+	"\bstamp_ms\x18\x05 \x01(\x03R\astampMs\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x0e\n" +
+	"\x02on\x18\a \x01(\bR\x02on\x12\x14\n" +
+	"\x05wrong\x18\b \x01(\bR\x05wrong\"Y\n" +
+	"\rFenceReleased\x12\x12\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12 \n" +
+	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\"\xda\x01\n" +
+	"\vFenceManual\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1a\n" +
+	"\boperator\x18\x02 \x01(\tR\boperator\x12\x19\n" +
+	"\bstamp_ms\x18\x03 \x01(\x03R\astampMs\x12\x16\n" +
+	"\x06fenced\x18\x04 \x01(\bR\x06fenced\x12\x0e\n" +
+	"\x02by\x18\x05 \x01(\tR\x02by\x126\n" +
+	"\battempts\x18\x06 \x03(\v2\x1a.raftlog.v1.FenceAttemptedR\battempts\x12 \n" +
+	"\vincarnation\x18\a \x01(\x04R\vincarnation\"}\n" +
 	"\vFenceProved\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12 \n" +
@@ -1875,7 +2419,7 @@ func file_raftlog_v1_command_proto_rawDescGZIP() []byte {
 	return file_raftlog_v1_command_proto_rawDescData
 }
 
-var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_raftlog_v1_command_proto_goTypes = []any{
 	(*Command)(nil),           // 0: raftlog.v1.Command
 	(*BeginTerm)(nil),         // 1: raftlog.v1.BeginTerm
@@ -1888,15 +2432,20 @@ var file_raftlog_v1_command_proto_goTypes = []any{
 	(*Expire)(nil),            // 8: raftlog.v1.Expire
 	(*FenceBegin)(nil),        // 9: raftlog.v1.FenceBegin
 	(*FenceAttempted)(nil),    // 10: raftlog.v1.FenceAttempted
-	(*FenceProved)(nil),       // 11: raftlog.v1.FenceProved
-	(*FenceAcknowledged)(nil), // 12: raftlog.v1.FenceAcknowledged
-	(*Check)(nil),             // 13: raftlog.v1.Check
-	(*ServerLeft)(nil),        // 14: raftlog.v1.ServerLeft
-	(*ServerEntered)(nil),     // 15: raftlog.v1.ServerEntered
-	(*Deny)(nil),              // 16: raftlog.v1.Deny
-	(*EndSession)(nil),        // 17: raftlog.v1.EndSession
-	(*PauseFencing)(nil),      // 18: raftlog.v1.PauseFencing
-	(*ResumeFencing)(nil),     // 19: raftlog.v1.ResumeFencing
+	(*FenceStarted)(nil),      // 11: raftlog.v1.FenceStarted
+	(*FenceSeen)(nil),         // 12: raftlog.v1.FenceSeen
+	(*Outlet)(nil),            // 13: raftlog.v1.Outlet
+	(*FenceReleased)(nil),     // 14: raftlog.v1.FenceReleased
+	(*FenceManual)(nil),       // 15: raftlog.v1.FenceManual
+	(*FenceProved)(nil),       // 16: raftlog.v1.FenceProved
+	(*FenceAcknowledged)(nil), // 17: raftlog.v1.FenceAcknowledged
+	(*Check)(nil),             // 18: raftlog.v1.Check
+	(*ServerLeft)(nil),        // 19: raftlog.v1.ServerLeft
+	(*ServerEntered)(nil),     // 20: raftlog.v1.ServerEntered
+	(*Deny)(nil),              // 21: raftlog.v1.Deny
+	(*EndSession)(nil),        // 22: raftlog.v1.EndSession
+	(*PauseFencing)(nil),      // 23: raftlog.v1.PauseFencing
+	(*ResumeFencing)(nil),     // 24: raftlog.v1.ResumeFencing
 }
 var file_raftlog_v1_command_proto_depIdxs = []int32{
 	1,  // 0: raftlog.v1.Command.begin_term:type_name -> raftlog.v1.BeginTerm
@@ -1906,23 +2455,29 @@ var file_raftlog_v1_command_proto_depIdxs = []int32{
 	8,  // 4: raftlog.v1.Command.expire:type_name -> raftlog.v1.Expire
 	9,  // 5: raftlog.v1.Command.fence_begin:type_name -> raftlog.v1.FenceBegin
 	10, // 6: raftlog.v1.Command.fence_attempted:type_name -> raftlog.v1.FenceAttempted
-	11, // 7: raftlog.v1.Command.fence_proved:type_name -> raftlog.v1.FenceProved
-	12, // 8: raftlog.v1.Command.fence_acknowledged:type_name -> raftlog.v1.FenceAcknowledged
-	13, // 9: raftlog.v1.Command.check:type_name -> raftlog.v1.Check
-	14, // 10: raftlog.v1.Command.server_left:type_name -> raftlog.v1.ServerLeft
-	15, // 11: raftlog.v1.Command.server_entered:type_name -> raftlog.v1.ServerEntered
-	16, // 12: raftlog.v1.Command.deny:type_name -> raftlog.v1.Deny
-	17, // 13: raftlog.v1.Command.end_session:type_name -> raftlog.v1.EndSession
-	18, // 14: raftlog.v1.Command.pause_fencing:type_name -> raftlog.v1.PauseFencing
-	19, // 15: raftlog.v1.Command.resume_fencing:type_name -> raftlog.v1.ResumeFencing
-	2,  // 16: raftlog.v1.BeginTerm.limits:type_name -> raftlog.v1.Limits
-	4,  // 17: raftlog.v1.Batch.groups:type_name -> raftlog.v1.Group
-	5,  // 18: raftlog.v1.Group.requests:type_name -> raftlog.v1.Request
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	16, // 7: raftlog.v1.Command.fence_proved:type_name -> raftlog.v1.FenceProved
+	17, // 8: raftlog.v1.Command.fence_acknowledged:type_name -> raftlog.v1.FenceAcknowledged
+	18, // 9: raftlog.v1.Command.check:type_name -> raftlog.v1.Check
+	19, // 10: raftlog.v1.Command.server_left:type_name -> raftlog.v1.ServerLeft
+	20, // 11: raftlog.v1.Command.server_entered:type_name -> raftlog.v1.ServerEntered
+	21, // 12: raftlog.v1.Command.deny:type_name -> raftlog.v1.Deny
+	22, // 13: raftlog.v1.Command.end_session:type_name -> raftlog.v1.EndSession
+	23, // 14: raftlog.v1.Command.pause_fencing:type_name -> raftlog.v1.PauseFencing
+	24, // 15: raftlog.v1.Command.resume_fencing:type_name -> raftlog.v1.ResumeFencing
+	12, // 16: raftlog.v1.Command.fence_seen:type_name -> raftlog.v1.FenceSeen
+	11, // 17: raftlog.v1.Command.fence_started:type_name -> raftlog.v1.FenceStarted
+	14, // 18: raftlog.v1.Command.fence_released:type_name -> raftlog.v1.FenceReleased
+	15, // 19: raftlog.v1.Command.fence_manual:type_name -> raftlog.v1.FenceManual
+	2,  // 20: raftlog.v1.BeginTerm.limits:type_name -> raftlog.v1.Limits
+	4,  // 21: raftlog.v1.Batch.groups:type_name -> raftlog.v1.Group
+	5,  // 22: raftlog.v1.Group.requests:type_name -> raftlog.v1.Request
+	13, // 23: raftlog.v1.FenceSeen.outlets:type_name -> raftlog.v1.Outlet
+	10, // 24: raftlog.v1.FenceManual.attempts:type_name -> raftlog.v1.FenceAttempted
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_raftlog_v1_command_proto_init() }
@@ -1947,6 +2502,10 @@ func file_raftlog_v1_command_proto_init() {
 		(*Command_EndSession)(nil),
 		(*Command_PauseFencing)(nil),
 		(*Command_ResumeFencing)(nil),
+		(*Command_FenceSeen)(nil),
+		(*Command_FenceStarted)(nil),
+		(*Command_FenceReleased)(nil),
+		(*Command_FenceManual)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1954,7 +2513,7 @@ func file_raftlog_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftlog_v1_command_proto_rawDesc), len(file_raftlog_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

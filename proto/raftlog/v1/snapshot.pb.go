@@ -362,6 +362,7 @@ type Node struct {
 	SinceMs       int64                  `protobuf:"varint,5,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
 	SeenIndex     uint64                 `protobuf:"varint,6,opt,name=seen_index,json=seenIndex,proto3" json:"seen_index,omitempty"`
 	Number        uint32                 `protobuf:"varint,7,opt,name=number,proto3" json:"number,omitempty"`
+	Ledger        *Ledger                `protobuf:"bytes,27,opt,name=ledger,proto3" json:"ledger,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -445,19 +446,30 @@ func (x *Node) GetNumber() uint32 {
 	return 0
 }
 
+func (x *Node) GetLedger() *Ledger {
+	if x != nil {
+		return x.Ledger
+	}
+	return nil
+}
+
 type Fence struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	Incarnation   uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	State         uint32                 `protobuf:"varint,3,opt,name=state,proto3" json:"state,omitempty"`
-	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
-	WantedMs      int64                  `protobuf:"varint,5,opt,name=wanted_ms,json=wantedMs,proto3" json:"wanted_ms,omitempty"`
-	SettledMs     int64                  `protobuf:"varint,6,opt,name=settled_ms,json=settledMs,proto3" json:"settled_ms,omitempty"`
-	Rounds        uint32                 `protobuf:"varint,7,opt,name=rounds,proto3" json:"rounds,omitempty"`
-	Attempts      []*FenceAttempted      `protobuf:"bytes,8,rep,name=attempts,proto3" json:"attempts,omitempty"`
-	By            string                 `protobuf:"bytes,9,opt,name=by,proto3" json:"by,omitempty"`
-	Power         bool                   `protobuf:"varint,20,opt,name=power,proto3" json:"power,omitempty"`
-	Operator      string                 `protobuf:"bytes,21,opt,name=operator,proto3" json:"operator,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Node        string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Incarnation uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	State       uint32                 `protobuf:"varint,3,opt,name=state,proto3" json:"state,omitempty"`
+	Reason      string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	WantedMs    int64                  `protobuf:"varint,5,opt,name=wanted_ms,json=wantedMs,proto3" json:"wanted_ms,omitempty"`
+	SettledMs   int64                  `protobuf:"varint,6,opt,name=settled_ms,json=settledMs,proto3" json:"settled_ms,omitempty"`
+	Rounds      uint32                 `protobuf:"varint,7,opt,name=rounds,proto3" json:"rounds,omitempty"`
+	Attempts    []*FenceAttempted      `protobuf:"bytes,8,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	By          string                 `protobuf:"bytes,9,opt,name=by,proto3" json:"by,omitempty"`
+	Power       bool                   `protobuf:"varint,20,opt,name=power,proto3" json:"power,omitempty"`
+	Operator    string                 `protobuf:"bytes,21,opt,name=operator,proto3" json:"operator,omitempty"`
+	// Something that was asked of a device may still be done; not even the end of
+	// its agent is known.
+	Late          bool `protobuf:"varint,10,opt,name=late,proto3" json:"late,omitempty"`
+	Cut           bool `protobuf:"varint,11,opt,name=cut,proto3" json:"cut,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -569,6 +581,89 @@ func (x *Fence) GetOperator() string {
 	return ""
 }
 
+func (x *Fence) GetLate() bool {
+	if x != nil {
+		return x.Late
+	}
+	return false
+}
+
+func (x *Fence) GetCut() bool {
+	if x != nil {
+		return x.Cut
+	}
+	return false
+}
+
+// Ledger is what is known of a node's fencing beside its latest fence.
+type Ledger struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Past          []*Fence               `protobuf:"bytes,1,rep,name=past,proto3" json:"past,omitempty"`
+	Outlets       []*Outlet              `protobuf:"bytes,2,rep,name=outlets,proto3" json:"outlets,omitempty"`
+	Manual        []*FenceManual         `protobuf:"bytes,3,rep,name=manual,proto3" json:"manual,omitempty"`
+	Held          bool                   `protobuf:"varint,4,opt,name=held,proto3" json:"held,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ledger) Reset() {
+	*x = Ledger{}
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ledger) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ledger) ProtoMessage() {}
+
+func (x *Ledger) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ledger.ProtoReflect.Descriptor instead.
+func (*Ledger) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Ledger) GetPast() []*Fence {
+	if x != nil {
+		return x.Past
+	}
+	return nil
+}
+
+func (x *Ledger) GetOutlets() []*Outlet {
+	if x != nil {
+		return x.Outlets
+	}
+	return nil
+}
+
+func (x *Ledger) GetManual() []*FenceManual {
+	if x != nil {
+		return x.Manual
+	}
+	return nil
+}
+
+func (x *Ledger) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
 type Session struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -590,7 +685,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[4]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -602,7 +697,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[4]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -615,7 +710,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{4}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Session) GetSession() uint64 {
@@ -724,7 +819,7 @@ type Owner struct {
 
 func (x *Owner) Reset() {
 	*x = Owner{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[5]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -736,7 +831,7 @@ func (x *Owner) String() string {
 func (*Owner) ProtoMessage() {}
 
 func (x *Owner) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[5]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -749,7 +844,7 @@ func (x *Owner) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Owner.ProtoReflect.Descriptor instead.
 func (*Owner) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{5}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Owner) GetSession() uint64 {
@@ -800,7 +895,7 @@ type Ended struct {
 
 func (x *Ended) Reset() {
 	*x = Ended{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[6]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -812,7 +907,7 @@ func (x *Ended) String() string {
 func (*Ended) ProtoMessage() {}
 
 func (x *Ended) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[6]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -825,7 +920,7 @@ func (x *Ended) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ended.ProtoReflect.Descriptor instead.
 func (*Ended) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{6}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Ended) GetLock() uint64 {
@@ -865,7 +960,7 @@ type KeptReply struct {
 
 func (x *KeptReply) Reset() {
 	*x = KeptReply{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[7]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -877,7 +972,7 @@ func (x *KeptReply) String() string {
 func (*KeptReply) ProtoMessage() {}
 
 func (x *KeptReply) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[7]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -890,7 +985,7 @@ func (x *KeptReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeptReply.ProtoReflect.Descriptor instead.
 func (*KeptReply) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{7}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *KeptReply) GetSeq() uint64 {
@@ -966,7 +1061,7 @@ type Lockspace struct {
 
 func (x *Lockspace) Reset() {
 	*x = Lockspace{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[8]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1073,7 @@ func (x *Lockspace) String() string {
 func (*Lockspace) ProtoMessage() {}
 
 func (x *Lockspace) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[8]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1086,7 @@ func (x *Lockspace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lockspace.ProtoReflect.Descriptor instead.
 func (*Lockspace) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{8}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Lockspace) GetNumber() uint32 {
@@ -1059,7 +1154,7 @@ type Resources struct {
 
 func (x *Resources) Reset() {
 	*x = Resources{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[9]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1071,7 +1166,7 @@ func (x *Resources) String() string {
 func (*Resources) ProtoMessage() {}
 
 func (x *Resources) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[9]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1084,7 +1179,7 @@ func (x *Resources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resources.ProtoReflect.Descriptor instead.
 func (*Resources) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{9}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Resources) GetResources() []*Resource {
@@ -1110,7 +1205,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[10]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1217,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[10]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1230,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{10}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Resource) GetLockspace() uint32 {
@@ -1214,7 +1309,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[11]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1226,7 +1321,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[11]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1239,7 +1334,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{11}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Lock) GetSession() uint64 {
@@ -1356,7 +1451,7 @@ type Journaled struct {
 
 func (x *Journaled) Reset() {
 	*x = Journaled{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[12]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1368,7 +1463,7 @@ func (x *Journaled) String() string {
 func (*Journaled) ProtoMessage() {}
 
 func (x *Journaled) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[12]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1381,7 +1476,7 @@ func (x *Journaled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Journaled.ProtoReflect.Descriptor instead.
 func (*Journaled) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{12}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Journaled) GetLockspace() uint32 {
@@ -1431,7 +1526,7 @@ type Journal struct {
 
 func (x *Journal) Reset() {
 	*x = Journal{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[13]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1538,7 @@ func (x *Journal) String() string {
 func (*Journal) ProtoMessage() {}
 
 func (x *Journal) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[13]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1551,7 @@ func (x *Journal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Journal.ProtoReflect.Descriptor instead.
 func (*Journal) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{13}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Journal) GetMounter() uint64 {
@@ -1528,7 +1623,7 @@ type Remains struct {
 
 func (x *Remains) Reset() {
 	*x = Remains{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[14]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1540,7 +1635,7 @@ func (x *Remains) String() string {
 func (*Remains) ProtoMessage() {}
 
 func (x *Remains) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[14]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1553,7 +1648,7 @@ func (x *Remains) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remains.ProtoReflect.Descriptor instead.
 func (*Remains) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{14}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Remains) GetNode() string {
@@ -1602,7 +1697,7 @@ type Mount struct {
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[15]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1614,7 +1709,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[15]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1627,7 +1722,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{15}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Mount) GetSession() uint64 {
@@ -1702,7 +1797,7 @@ type Footer struct {
 
 func (x *Footer) Reset() {
 	*x = Footer{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[16]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1714,7 +1809,7 @@ func (x *Footer) String() string {
 func (*Footer) ProtoMessage() {}
 
 func (x *Footer) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[16]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1727,7 +1822,7 @@ func (x *Footer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Footer.ProtoReflect.Descriptor instead.
 func (*Footer) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{16}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Footer) GetRecords() uint64 {
@@ -1753,7 +1848,7 @@ type Breaker struct {
 
 func (x *Breaker) Reset() {
 	*x = Breaker{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[17]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1765,7 +1860,7 @@ func (x *Breaker) String() string {
 func (*Breaker) ProtoMessage() {}
 
 func (x *Breaker) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[17]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1778,7 +1873,7 @@ func (x *Breaker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Breaker.ProtoReflect.Descriptor instead.
 func (*Breaker) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{17}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Breaker) GetPaused() bool {
@@ -1862,7 +1957,7 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	" \x01(\rR\n" +
 	"lockspaces\x12!\n" +
 	"\fservers_left\x18\v \x03(\tR\vserversLeft\x12-\n" +
-	"\abreaker\x18\x14 \x01(\v2\x13.raftlog.v1.BreakerR\abreaker\"\xbd\x01\n" +
+	"\abreaker\x18\x14 \x01(\v2\x13.raftlog.v1.BreakerR\abreaker\"\xe9\x01\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\rR\x05state\x12 \n" +
@@ -1871,7 +1966,8 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\bsince_ms\x18\x05 \x01(\x03R\asinceMs\x12\x1d\n" +
 	"\n" +
 	"seen_index\x18\x06 \x01(\x04R\tseenIndex\x12\x16\n" +
-	"\x06number\x18\a \x01(\rR\x06number\"\xb9\x02\n" +
+	"\x06number\x18\a \x01(\rR\x06number\x12*\n" +
+	"\x06ledger\x18\x1b \x01(\v2\x12.raftlog.v1.LedgerR\x06ledger\"\xdf\x02\n" +
 	"\x05Fence\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x14\n" +
@@ -1884,7 +1980,15 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\battempts\x18\b \x03(\v2\x1a.raftlog.v1.FenceAttemptedR\battempts\x12\x0e\n" +
 	"\x02by\x18\t \x01(\tR\x02by\x12\x14\n" +
 	"\x05power\x18\x14 \x01(\bR\x05power\x12\x1a\n" +
-	"\boperator\x18\x15 \x01(\tR\boperator\"\x82\x03\n" +
+	"\boperator\x18\x15 \x01(\tR\boperator\x12\x12\n" +
+	"\x04late\x18\n" +
+	" \x01(\bR\x04late\x12\x10\n" +
+	"\x03cut\x18\v \x01(\bR\x03cut\"\xa2\x01\n" +
+	"\x06Ledger\x12%\n" +
+	"\x04past\x18\x01 \x03(\v2\x11.raftlog.v1.FenceR\x04past\x12,\n" +
+	"\aoutlets\x18\x02 \x03(\v2\x12.raftlog.v1.OutletR\aoutlets\x12/\n" +
+	"\x06manual\x18\x03 \x03(\v2\x17.raftlog.v1.FenceManualR\x06manual\x12\x12\n" +
+	"\x04held\x18\x04 \x01(\bR\x04held\"\x82\x03\n" +
 	"\aSession\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12 \n" +
@@ -2013,55 +2117,62 @@ func file_raftlog_v1_snapshot_proto_rawDescGZIP() []byte {
 	return file_raftlog_v1_snapshot_proto_rawDescData
 }
 
-var file_raftlog_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_raftlog_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_raftlog_v1_snapshot_proto_goTypes = []any{
 	(*Record)(nil),         // 0: raftlog.v1.Record
 	(*Header)(nil),         // 1: raftlog.v1.Header
 	(*Node)(nil),           // 2: raftlog.v1.Node
 	(*Fence)(nil),          // 3: raftlog.v1.Fence
-	(*Session)(nil),        // 4: raftlog.v1.Session
-	(*Owner)(nil),          // 5: raftlog.v1.Owner
-	(*Ended)(nil),          // 6: raftlog.v1.Ended
-	(*KeptReply)(nil),      // 7: raftlog.v1.KeptReply
-	(*Lockspace)(nil),      // 8: raftlog.v1.Lockspace
-	(*Resources)(nil),      // 9: raftlog.v1.Resources
-	(*Resource)(nil),       // 10: raftlog.v1.Resource
-	(*Lock)(nil),           // 11: raftlog.v1.Lock
-	(*Journaled)(nil),      // 12: raftlog.v1.Journaled
-	(*Journal)(nil),        // 13: raftlog.v1.Journal
-	(*Remains)(nil),        // 14: raftlog.v1.Remains
-	(*Mount)(nil),          // 15: raftlog.v1.Mount
-	(*Footer)(nil),         // 16: raftlog.v1.Footer
-	(*Breaker)(nil),        // 17: raftlog.v1.Breaker
-	(*Limits)(nil),         // 18: raftlog.v1.Limits
-	(*FenceAttempted)(nil), // 19: raftlog.v1.FenceAttempted
+	(*Ledger)(nil),         // 4: raftlog.v1.Ledger
+	(*Session)(nil),        // 5: raftlog.v1.Session
+	(*Owner)(nil),          // 6: raftlog.v1.Owner
+	(*Ended)(nil),          // 7: raftlog.v1.Ended
+	(*KeptReply)(nil),      // 8: raftlog.v1.KeptReply
+	(*Lockspace)(nil),      // 9: raftlog.v1.Lockspace
+	(*Resources)(nil),      // 10: raftlog.v1.Resources
+	(*Resource)(nil),       // 11: raftlog.v1.Resource
+	(*Lock)(nil),           // 12: raftlog.v1.Lock
+	(*Journaled)(nil),      // 13: raftlog.v1.Journaled
+	(*Journal)(nil),        // 14: raftlog.v1.Journal
+	(*Remains)(nil),        // 15: raftlog.v1.Remains
+	(*Mount)(nil),          // 16: raftlog.v1.Mount
+	(*Footer)(nil),         // 17: raftlog.v1.Footer
+	(*Breaker)(nil),        // 18: raftlog.v1.Breaker
+	(*Limits)(nil),         // 19: raftlog.v1.Limits
+	(*FenceAttempted)(nil), // 20: raftlog.v1.FenceAttempted
+	(*Outlet)(nil),         // 21: raftlog.v1.Outlet
+	(*FenceManual)(nil),    // 22: raftlog.v1.FenceManual
 }
 var file_raftlog_v1_snapshot_proto_depIdxs = []int32{
 	1,  // 0: raftlog.v1.Record.header:type_name -> raftlog.v1.Header
 	2,  // 1: raftlog.v1.Record.node:type_name -> raftlog.v1.Node
-	4,  // 2: raftlog.v1.Record.session:type_name -> raftlog.v1.Session
-	8,  // 3: raftlog.v1.Record.lockspace:type_name -> raftlog.v1.Lockspace
-	9,  // 4: raftlog.v1.Record.resources:type_name -> raftlog.v1.Resources
-	16, // 5: raftlog.v1.Record.footer:type_name -> raftlog.v1.Footer
+	5,  // 2: raftlog.v1.Record.session:type_name -> raftlog.v1.Session
+	9,  // 3: raftlog.v1.Record.lockspace:type_name -> raftlog.v1.Lockspace
+	10, // 4: raftlog.v1.Record.resources:type_name -> raftlog.v1.Resources
+	17, // 5: raftlog.v1.Record.footer:type_name -> raftlog.v1.Footer
 	3,  // 6: raftlog.v1.Record.fence:type_name -> raftlog.v1.Fence
-	5,  // 7: raftlog.v1.Record.owner:type_name -> raftlog.v1.Owner
-	12, // 8: raftlog.v1.Record.journaled:type_name -> raftlog.v1.Journaled
-	18, // 9: raftlog.v1.Header.limits:type_name -> raftlog.v1.Limits
-	17, // 10: raftlog.v1.Header.breaker:type_name -> raftlog.v1.Breaker
-	19, // 11: raftlog.v1.Fence.attempts:type_name -> raftlog.v1.FenceAttempted
-	7,  // 12: raftlog.v1.Session.replies:type_name -> raftlog.v1.KeptReply
-	6,  // 13: raftlog.v1.Owner.ended:type_name -> raftlog.v1.Ended
-	10, // 14: raftlog.v1.Resources.resources:type_name -> raftlog.v1.Resource
-	11, // 15: raftlog.v1.Resource.locks:type_name -> raftlog.v1.Lock
-	13, // 16: raftlog.v1.Journaled.journals:type_name -> raftlog.v1.Journal
-	15, // 17: raftlog.v1.Journaled.mounts:type_name -> raftlog.v1.Mount
-	14, // 18: raftlog.v1.Journaled.late:type_name -> raftlog.v1.Remains
-	14, // 19: raftlog.v1.Journal.left:type_name -> raftlog.v1.Remains
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	6,  // 7: raftlog.v1.Record.owner:type_name -> raftlog.v1.Owner
+	13, // 8: raftlog.v1.Record.journaled:type_name -> raftlog.v1.Journaled
+	19, // 9: raftlog.v1.Header.limits:type_name -> raftlog.v1.Limits
+	18, // 10: raftlog.v1.Header.breaker:type_name -> raftlog.v1.Breaker
+	4,  // 11: raftlog.v1.Node.ledger:type_name -> raftlog.v1.Ledger
+	20, // 12: raftlog.v1.Fence.attempts:type_name -> raftlog.v1.FenceAttempted
+	3,  // 13: raftlog.v1.Ledger.past:type_name -> raftlog.v1.Fence
+	21, // 14: raftlog.v1.Ledger.outlets:type_name -> raftlog.v1.Outlet
+	22, // 15: raftlog.v1.Ledger.manual:type_name -> raftlog.v1.FenceManual
+	8,  // 16: raftlog.v1.Session.replies:type_name -> raftlog.v1.KeptReply
+	7,  // 17: raftlog.v1.Owner.ended:type_name -> raftlog.v1.Ended
+	11, // 18: raftlog.v1.Resources.resources:type_name -> raftlog.v1.Resource
+	12, // 19: raftlog.v1.Resource.locks:type_name -> raftlog.v1.Lock
+	14, // 20: raftlog.v1.Journaled.journals:type_name -> raftlog.v1.Journal
+	16, // 21: raftlog.v1.Journaled.mounts:type_name -> raftlog.v1.Mount
+	15, // 22: raftlog.v1.Journaled.late:type_name -> raftlog.v1.Remains
+	15, // 23: raftlog.v1.Journal.left:type_name -> raftlog.v1.Remains
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_raftlog_v1_snapshot_proto_init() }
@@ -2087,7 +2198,7 @@ func file_raftlog_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftlog_v1_snapshot_proto_rawDesc), len(file_raftlog_v1_snapshot_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -29,6 +29,10 @@ var noFence = map[string]string{
 	"fence_evacuate":        "only moves virtual machines away",
 }
 
+// watchdogAgent waits until the node's own watchdog must have fired. It is told
+// the expiry time of this configuration, see [Config.FencePlan].
+const watchdogAgent = "fence_watchdog"
+
 // rebootsByDefault tells whether an agent that is asked for no action reboots.
 // All power agents do; a human and a crash dump are no power switches.
 func rebootsByDefault(agent string) bool {

@@ -145,7 +145,7 @@ func (l *loader) checkMethod(n *Node, m Method, used map[string]bool) {
 		if !onActions[action] && noFence[agent] == "" {
 			stops = true
 		}
-		if action == "reboot" || action == "" && rebootsByDefault(agent) {
+		if (action == "reboot" || action == "" && rebootsByDefault(agent)) && agent != watchdogAgent {
 			reboots++
 		}
 	}
@@ -153,9 +153,22 @@ func (l *loader) checkMethod(n *Node, m Method, used map[string]bool) {
 		l.fault(NodesFile, m.line, where+" has no step that stops the node", "add a device with off or reboot")
 	}
 	if reboots > 1 {
-		l.fault(NodesFile, m.line, where+" reboots several devices one after the other: a node with two power supplies never loses power",
-			"write off for each of them, then on for each of them")
+		l.warn(NodesFile, m.line, where+" reboots several devices: they are all switched off, then checked, then switched on, so that a node with two power supplies loses power",
+			"to say so yourself, write off for each of them, then on for each of them")
 	}
+	if l.waits(m) && m.Name != n.Methods[len(n.Methods)-1].Name {
+		l.warn(NodesFile, m.line, where+" waits for the node's own watchdog, but is not its last method", "put it last: it is the slowest, and proves the least")
+	}
+}
+
+// waits tells whether a method relies on the node's own watchdog.
+func (l *loader) waits(m Method) bool {
+	for _, use := range m.Uses {
+		if d, ok := l.cfg.Device(use.Device); ok && agentName(d.Agent) == watchdogAgent {
+			return true
+		}
+	}
+	return false
 }
 
 // checkPlans lets whoever runs the methods say what it would refuse: better now

@@ -111,6 +111,16 @@ var lockSettings = []lockSetting{
 		def: 30, low: 0.1, high: 3600,
 		seconds: func(g *LockGulm) *time.Duration { return &g.BreakerWindow },
 	},
+	{
+		key: "fence_rehearsal_interval", doc: "seconds between two rehearsals of the fence devices of a live node; 0 for never",
+		def: 600, low: 0, high: 86400,
+		seconds: func(g *LockGulm) *time.Duration { return &g.FenceRehearsalInterval },
+	},
+	{
+		key: "fence_settle_time", doc: "seconds that a fence device may take to act after its agent was given up; the node is kept out so long",
+		def: 30, low: 0.1, high: 3600,
+		seconds: func(g *LockGulm) *time.Duration { return &g.FenceSettleTime },
+	},
 }
 
 // Key describes one key of the section lock_gulm, for manual pages and help.

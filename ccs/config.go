@@ -57,6 +57,12 @@ type LockGulm struct {
 	TrustReboot bool
 	// FenceServers: lock servers that vanish are expired and fenced like nodes.
 	FenceServers bool
+	// FenceRehearsalInterval is how often the fence devices of each live node are
+	// asked how things are; 0 for never.
+	FenceRehearsalInterval time.Duration
+	// FenceSettleTime is how long a fence device may take to do what an agent
+	// asked it for that was given up.
+	FenceSettleTime time.Duration
 }
 
 // Node is one machine of the cluster.

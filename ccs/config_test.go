@@ -74,6 +74,7 @@ func TestDefaults(t *testing.T) {
 		MaxRequestsInFlight: 1024, MaxLockspaces: 256, HighLocks: 1048576,
 		FenceRetryPause: 5 * time.Second, FenceRetryPauseMax: time.Minute,
 		BreakerNodes: 10, BreakerPercent: 50, BreakerWindow: 30 * time.Second, TrustReboot: true, FenceServers: true,
+		FenceRehearsalInterval: 10 * time.Minute, FenceSettleTime: 30 * time.Second,
 	}
 	if !reflect.DeepEqual(cfg.Lock, want) {
 		t.Errorf("got %+v, want %+v", cfg.Lock, want)

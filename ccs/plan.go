@@ -1,6 +1,7 @@
 package ccs
 
 import (
+	"strconv"
 	"time"
 
 	"lock_gulmd/fence"
@@ -37,6 +38,10 @@ func (c *Config) step(use Use) fence.Step {
 	step := fence.Step{Device: d.Name, Agent: d.Agent, Timeout: stepTimeout(use, d)}
 	for _, p := range mergeParams(use, d) {
 		step.Params = append(step.Params, fence.Param{Key: p.Key, Value: p.text(), Secret: p.Hidden})
+	}
+	if agentName(d.Agent) == watchdogAgent {
+		// A longer one that the operator sets counts, a shorter one does not.
+		step.Params = append(step.Params, fence.Param{Key: "expiry_ms", Value: strconv.FormatInt(c.Expiry().Milliseconds(), 10)})
 	}
 	return step
 }

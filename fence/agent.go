@@ -20,13 +20,14 @@ type job struct {
 	action string
 	input  []Param
 	stdout *capped // nil: standard output is treated like standard error
+	permit Permit
 }
 
 // runAgent runs the agent of a job once and says how it ended. The agent gets
 // no arguments, an environment of PATH and LANG only, the root directory, and
-// its parameters on standard input.
-func (r *Runner) runAgent(ctx context.Context, node string, j job) Attempt {
-	a := Attempt{
+// its parameters on standard input. started is false if nothing was run.
+func (r *Runner) runAgent(ctx context.Context, node string, j job) (a Attempt, started bool) {
+	a = Attempt{
 		Node: node, Method: j.method, Device: j.step.Device, Agent: j.step.Agent,
 		Action: j.action, Start: time.Now(), ExitCode: -1,
 	}
@@ -40,7 +41,9 @@ func (r *Runner) runAgent(ctx context.Context, node string, j job) Attempt {
 
 	secrets := newRedactor(j.input)
 	out := newSink(secrets, r.maxOutput(), func(line string) { log.Info("agent wrote", "line", line) })
-	a.judge(ctx, runCtx, r.exec(runCtx, j, out), limit)
+	log.Debug("agent starts", "limit", limit)
+	err := r.exec(runCtx, j, limit, out)
+	a.judge(ctx, runCtx, err, limit)
 	a.Duration = time.Since(a.Start)
 	a.Reason = secrets.redact(a.Reason)
 	tail, dropped := out.close()
@@ -48,19 +51,27 @@ func (r *Runner) runAgent(ctx context.Context, node string, j job) Attempt {
 	if dropped > 0 {
 		log.Warn("agent output cut", "dropped", dropped)
 	}
-	return a
+	var start errStart
+	return a, !errors.As(err, &start)
 }
 
 // exec finds and runs the program of a job.
-func (r *Runner) exec(ctx context.Context, j job, out io.Writer) error {
+func (r *Runner) exec(ctx context.Context, j job, limit time.Duration, out io.Writer) error {
 	if ctx.Err() != nil {
 		return errStart{context.Cause(ctx)}
+	}
+	if late := j.permit.late(); late > 0 {
+		return errStart{errLate(late)}
 	}
 	program, err := lookPath(r.path(), j.step.Agent)
 	if err != nil {
 		return errStart{err}
 	}
 	cmd := exec.Command(program)
+	if r.Supervisor != "" {
+		cmd = exec.Command(r.Supervisor)
+		cmd.Args = superviseArgs(j.permit, limit, program)
+	}
 	cmd.Env = []string{"PATH=" + r.path(), "LANG=C"}
 	cmd.Dir = "/"
 	cmd.Stdin = strings.NewReader(encode(j.input))
@@ -69,6 +80,9 @@ func (r *Runner) exec(ctx context.Context, j job, out io.Writer) error {
 		cmd.Stdout = j.stdout
 	}
 	cmd.WaitDelay = r.waitDelay()
+	if r.Supervisor != "" {
+		return runSupervised(ctx, cmd, r.killGrace())
+	}
 	return runGroup(ctx, cmd, r.killGrace())
 }
 
@@ -77,6 +91,11 @@ func (r *Runner) exec(ctx context.Context, j job, out io.Writer) error {
 func (a *Attempt) judge(ctx, runCtx context.Context, err error, limit time.Duration) {
 	var start errStart
 	var exit *exec.ExitError
+	var told *verdict
+	if errors.As(err, &told) {
+		a.judgeVerdict(ctx, runCtx, told, limit)
+		return
+	}
 	if errors.As(err, &exit) {
 		a.ExitCode = exit.ExitCode()
 	} else if err == nil || errors.Is(err, exec.ErrWaitDelay) {

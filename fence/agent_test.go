@@ -98,19 +98,29 @@ func (b *bench) wantPidsGone() {
 
 func TestTimedOutAgentIsKilledWithAllItStarted(t *testing.T) {
 	for name, script := range killable {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := newBench(t)
-			b.agent("fence_x", script)
-			s := step("x", "fence_x")
-			s.Timeout = 2 * time.Second
-			if err := b.fence(t.Context(), method("power", s)); !errors.Is(err, ErrNotFenced) {
-				t.Errorf("error %v, want ErrNotFenced", err)
-			}
-			b.wantOutcomes("off timed out")
-			b.wantPidsGone()
-		})
+		for _, supervisor := range []string{"", SelfSupervisor} {
+			t.Run(strings.TrimSpace(name+" "+filepath.Base(supervisor)), func(t *testing.T) {
+				t.Parallel()
+				wantKilled(t, supervisor, script)
+			})
+		}
 	}
+}
+
+func wantKilled(t *testing.T, supervisor, script string) {
+	b := newBench(t)
+	b.runner.Supervisor = supervisor
+	b.agent("fence_x", script)
+	s := step("x", "fence_x")
+	s.Timeout = 2 * time.Second
+	if err := b.fence(t.Context(), method("power", s)); !errors.Is(err, ErrNotFenced) {
+		t.Errorf("error %v, want ErrNotFenced", err)
+	}
+	b.wantOutcomes("off timed out")
+	if !b.attempt[0].Late {
+		t.Error("what the agent asked for may still be done, and nobody is told")
+	}
+	b.wantPidsGone()
 }
 
 func TestCancelledAgentIsKilledWithAllItStarted(t *testing.T) {
@@ -185,6 +195,7 @@ while [ ! -e $dir/ready ]; do sleep 0.02; done; exit 0`, "off ok"},
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t)
+			b.runner.Supervisor = "" // which would find it
 			b.agent("fence_x", "export dir\n"+tt.script)
 			s := step("x", "fence_x", "verify", "no")
 			s.Timeout = 3 * time.Second
@@ -260,10 +271,21 @@ func TestSecretsAppearNowhere(t *testing.T) {
 // TestAgentDiesWithItsParent kills a whole program in the middle of a fence: the
 // agent must not go on and cut power that the next master has just restored.
 func TestAgentDiesWithItsParent(t *testing.T) {
+	t.Run("direct", func(t *testing.T) {
+		orphan(t, "", `echo $$ >$dir/pids; echo ready; exec sleep 1000`)
+	})
+	// Even what left the agent's group is found, and the master killed -9.
+	t.Run("supervised", func(t *testing.T) {
+		orphan(t, SelfSupervisor, `echo $$ >$dir/pids; export dir
+setsid sh -c 'echo $$ >>$dir/pids; echo ready; exec sleep 1000' & exec sleep 1000`)
+	})
+}
+
+func orphan(t *testing.T, supervisor, script string) {
 	b := newBench(t)
-	b.agent("fence_x", `echo $$ >$dir/pids; echo ready; exec sleep 1000`)
+	b.agent("fence_x", script)
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "FENCE_TEST_ORPHAN="+b.dir)
+	cmd.Env = append(os.Environ(), "FENCE_TEST_ORPHAN="+b.dir, "FENCE_TEST_SUPERVISOR="+supervisor)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -274,21 +296,17 @@ func TestAgentDiesWithItsParent(t *testing.T) {
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
 		t.Errorf("program wrote %q, %v", line, err)
 	}
-	pid := b.pid("pids")
-	if !alive(pid) {
-		t.Error("the agent does not run")
-	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Error(err)
 	}
 	_ = cmd.Wait()
-	wantGone(t, pid)
+	b.wantPidsGone()
 }
 
 // runOrphan is the program that TestAgentDiesWithItsParent kills.
 func runOrphan(dir string) {
 	b := &bench{dir: dir, log: &lockedBuffer{}, onLine: func(line string) { fmt.Println(line) }}
-	b.runner = &Runner{Path: dir + ":/usr/bin:/bin", Log: benchLog(b)}
+	b.runner = &Runner{Path: dir + ":/usr/bin:/bin", Log: benchLog(b), Supervisor: os.Getenv("FENCE_TEST_SUPERVISOR")}
 	_ = b.fence(context.Background(), method("power", step("x", "fence_x")))
 	os.Exit(0)
 }

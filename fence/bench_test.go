@@ -20,6 +20,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	Supervise()
 	if dir := os.Getenv("FENCE_TEST_ORPHAN"); dir != "" {
 		runOrphan(dir)
 	}
@@ -34,16 +35,20 @@ type bench struct {
 	log     *lockedBuffer
 	onLine  func(line string) // called with each line of agent output
 	attempt []Attempt
+
+	hooks    Hooks
+	watchdog time.Duration
 }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{t: t, dir: t.TempDir(), log: &lockedBuffer{}}
 	b.runner = &Runner{
-		Log:       benchLog(b),
-		Path:      b.dir + ":/usr/bin:/bin",
-		Timeout:   time.Minute,
-		WaitDelay: 100 * time.Millisecond,
+		Log:        benchLog(b),
+		Path:       b.dir + ":/usr/bin:/bin",
+		Timeout:    time.Minute,
+		WaitDelay:  100 * time.Millisecond,
+		Supervisor: SelfSupervisor,
 	}
 	return b
 }
@@ -91,9 +96,9 @@ func (b *bench) agent(name, script string) {
 // fence runs a plan for node n1 and gathers its attempts.
 func (b *bench) fence(ctx context.Context, methods ...Method) error {
 	b.attempt = nil
-	return b.runner.Fence(ctx, Plan{Node: "n1", Methods: methods}, func(a Attempt) {
-		b.attempt = append(b.attempt, a)
-	})
+	hooks := b.hooks
+	hooks.End = func(a Attempt) { b.attempt = append(b.attempt, a) }
+	return b.runner.Fence(ctx, Plan{Node: "n1", Methods: methods, Watchdog: b.watchdog}, hooks)
 }
 
 // outcomes are "action outcome" of the attempts of the last fence.

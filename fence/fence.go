@@ -20,15 +20,23 @@ var (
 // Fencer proves that a node can no longer write.
 type Fencer interface {
 	// Fence makes one round over the plan's methods and returns nil if and
-	// only if one of them succeeded, which proves that the node is fenced. It
-	// calls observe (which may be nil) with each attempt as it ends, from the
-	// calling goroutine, before it goes on.
+	// only if one of them succeeded, which proves that the node is fenced. The
+	// hooks follow what it does.
 	//
 	// Any error means that nothing is proved: ErrPlan, ErrNotFenced, or, when
 	// ctx ended first, an error that wraps both ErrNotFenced and the cause of
 	// ctx. A command that was on its way to the device may still take effect
 	// later. Fence may be called at the same time for different nodes.
-	Fence(ctx context.Context, plan Plan, observe func(Attempt)) error
+	Fence(ctx context.Context, plan Plan, hooks Hooks) error
+}
+
+// Rehearser asks the devices of a plan how things are and touches nothing.
+type Rehearser interface {
+	// Rehearse asks every outlet that the plan's methods cut off for its status,
+	// each once, and calls seen with each answer, from the calling goroutine. A
+	// device that has no status action is asked whether it is there. The error is
+	// that of ctx: what has not been asked by then is not reported.
+	Rehearse(ctx context.Context, plan Plan, seen func(Sighting)) error
 }
 
 // Outcome is how an attempt ended. The strings are kept in logs and records:
@@ -53,6 +61,10 @@ const (
 	// OutcomeStillOn means that the agent reported success for an off, but
 	// its status action says that the plug is on.
 	OutcomeStillOn Outcome = "still on"
+	// OutcomeNotBelieved means that the plug was off before anything was done,
+	// and the device has never reported on for this node; or that it reported
+	// off while the node lived. It may be another machine's plug.
+	OutcomeNotBelieved Outcome = "not believed"
 	// OutcomeRefused means that the method must not be run (see ErrPlan).
 	OutcomeRefused Outcome = "refused"
 	// OutcomeCancelled means that the caller's context ended first.
@@ -84,6 +96,10 @@ type Attempt struct {
 	ExitCode int
 	// Reason says in words why the attempt failed; empty when it did not.
 	Reason string
+	// Late says that what the agent asked the device for may still be done after
+	// its end: it was to cut the node off, and failed, or was killed, or left
+	// processes behind. A node that came back too early may be cut off by it.
+	Late bool
 	// Tail holds the last lines of the agent's output, at most 8 of at most
 	// 256 bytes, separated by newlines; valid UTF-8 without control characters.
 	Tail string

@@ -58,7 +58,7 @@ func (s Step) Action() string {
 type Method struct {
 	// Name is the method's name in nodes.ccs.
 	Name string
-	// Steps run in order and are never empty in a validated Plan.
+	// Steps run in the order of Expand and are never empty in a validated Plan.
 	Steps []Step
 	// Power: when the method has succeeded the machine has lost its power, so
 	// that it can come back only by booting. Otherwise it is only cut off.
@@ -72,4 +72,11 @@ type Plan struct {
 	Node string
 	// Methods is never empty in a validated Plan.
 	Methods []Method
+	// Watchdog is the timeout of the watchdog that the node said at login that it
+	// has armed; 0 if it said nothing. Without it no method that relies on the
+	// node's watchdog is run.
+	Watchdog time.Duration
+	// Expiry is the longest expiry time that the node was told at login, for the
+	// same methods.
+	Expiry time.Duration
 }

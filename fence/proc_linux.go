@@ -42,7 +42,9 @@ type group struct {
 // Only with errUnkillable does a goroutine outlive the call: it collects the
 // process as soon as the kernel gives it up.
 func runGroup(ctx context.Context, cmd *exec.Cmd, grace time.Duration) error {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	}
 	g := &group{cmd: cmd, done: make(chan error, 1)}
 	go g.run(ctx)
 	select {

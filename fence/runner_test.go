@@ -75,7 +75,7 @@ func TestFenceTriesMethodsInOrderUntilOneSucceeds(t *testing.T) {
 		method("two", step("a", "fence_bad", "plug", "2a"), step("b", "fence_good", "plug", "2b")),
 		method("three", step("a", "fence_good", "plug", "3a"), step("b", "fence_good", "plug", "3b")),
 		method("four", step("a", "fence_good", "plug", "4a")),
-	}}, nil)
+	}}, Hooks{})
 	if err != nil || !report.Fenced || report.Method != "three" {
 		t.Errorf("fenced %v by %q, error %v; want by three", report.Fenced, report.Method, err)
 	}
@@ -153,7 +153,7 @@ func TestFenceUsesADeviceForOneNodeAtATime(t *testing.T) {
 	for _, node := range []string{"n1", "n2", "n3", "n4"} {
 		wg.Go(func() {
 			plan := Plan{Node: node, Methods: []Method{method("power", step("shared", "fence_x"))}}
-			if err := b.runner.Fence(t.Context(), plan, nil); err != nil {
+			if err := b.runner.Fence(t.Context(), plan, Hooks{}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -170,7 +170,7 @@ while [ ! -e $dir/met.n1 ] || [ ! -e $dir/met.n2 ]; do sleep 0.02; done`)
 	for _, node := range []string{"n1", "n2"} {
 		wg.Go(func() {
 			plan := Plan{Node: node, Methods: []Method{method("power", step("pdu-"+node, "fence_x"))}}
-			if err := b.runner.Fence(t.Context(), plan, nil); err != nil {
+			if err := b.runner.Fence(t.Context(), plan, Hooks{}); err != nil {
 				t.Error(err)
 			}
 		})

@@ -10,8 +10,10 @@ import (
 // Actions of the fence agents that this package knows by name.
 const (
 	actionOff      = "off"
+	actionOn       = "on"
 	actionReboot   = "reboot"
 	actionStatus   = "status"
+	actionMonitor  = "monitor"
 	actionMetadata = "metadata"
 )
 
@@ -66,9 +68,10 @@ func (p Plan) check() error {
 }
 
 // Validate reports why the method must not be used for node: it has no steps;
-// none of its steps takes the node's access away; it reboots the node by more
-// than one step, so that a machine with two power feeds would never be without
-// power; or an agent name or parameter cannot be passed on. No error text holds
+// none of its steps takes the node's access away; it resets the node by more
+// than one step in a way that Expand cannot turn into off and on, so that a
+// machine with two power feeds would never be without power; or an agent name or
+// parameter cannot be passed on. No error text holds
 // the value of a parameter, save the action.
 func (m Method) Validate(node string) error {
 	if len(m.Steps) == 0 {
@@ -76,13 +79,13 @@ func (m Method) Validate(node string) error {
 	}
 	var errs []error
 	cuts, reboots := 0, 0
-	for i, s := range m.Steps {
+	for i, s := range m.Expand() {
 		if err := s.validate(node); err != nil {
 			errs = append(errs, fmt.Errorf("%w: step %d, device %q: %w", ErrPlan, i+1, s.Device, err))
 		}
-		if c, ok := cutting[s.Action()]; ok && !onlyAsk[path.Base(s.Agent)] {
+		if s.cuts() {
 			cuts++
-			if c.back {
+			if cutting[s.Action()].back && !notFeeds[baseName(s.Agent)] {
 				reboots++
 			}
 		}
@@ -91,9 +94,15 @@ func (m Method) Validate(node string) error {
 		errs = append(errs, fmt.Errorf("%w: none of its steps cuts the node off; one must ask for off, disable, reboot, reset or cycle", ErrPlan))
 	}
 	if reboots > 1 {
-		errs = append(errs, fmt.Errorf("%w: it reboots the node by %d devices one after the other, so a node fed by both never loses power; write off, off, on, on", ErrPlan, reboots))
+		errs = append(errs, fmt.Errorf("%w: it resets the node by %d devices one after the other, so a node fed by both never loses power; write off, off, on, on", ErrPlan, reboots))
 	}
 	return errors.Join(errs...)
+}
+
+// cuts tells whether the step takes the node's access away.
+func (s Step) cuts() bool {
+	_, ok := cutting[s.Action()]
+	return ok && !onlyAsk[path.Base(s.Agent)]
 }
 
 func (s Step) validate(node string) error {

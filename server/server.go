@@ -121,6 +121,8 @@ func (s *Server) masterConfig() master.Config {
 	if cfg.Fencer == nil {
 		cfg.Fencer = &fence.Runner{Log: s.log}
 	}
+	cfg.RehearseInterval, cfg.FenceSettle = lock.FenceRehearsalInterval, lock.FenceSettleTime
+	cfg.Rehearser, _ = cfg.Fencer.(fence.Rehearser)
 	return cfg
 }
 

@@ -51,6 +51,7 @@ Exit status: 0 fenced, 1 not fenced, 2 usage or configuration, 4 unknown node.
 `
 
 func main() {
+	fence.Supervise()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
@@ -123,11 +124,11 @@ func load(flag string) (*ccs.Config, error) {
 
 // carryOut runs the plan once and tells how it goes.
 func carryOut(ctx context.Context, o options, plan fence.Plan, stdout, stderr io.Writer) int {
-	runner := &fence.Runner{Path: searchList(os.Getenv("PATH"))}
+	runner := &fence.Runner{Path: searchList(os.Getenv("PATH")), Supervisor: fence.SelfSupervisor}
 	if o.verbose {
 		runner.Log = slog.New(slog.NewTextHandler(stderr, nil))
 	}
-	report, err := runner.Run(ctx, plan, func(a fence.Attempt) { show(stdout, a) })
+	report, err := runner.Run(ctx, plan, fence.Hooks{End: func(a fence.Attempt) { show(stdout, a) }})
 	if report.Fenced {
 		fmt.Fprintf(stdout, "%s: fenced by %s\n", plan.Node, report.Method)
 		return exitFenced

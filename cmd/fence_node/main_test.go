@@ -16,10 +16,12 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"lock_gulmd/fence"
 	"lock_gulmd/fence/process"
 )
 
 func TestMain(m *testing.M) {
+	fence.Supervise()
 	testscript.Main(m, map[string]func(){
 		"fence_node":    main,
 		"fence_process": func() { os.Exit(process.Main(os.Stdin, os.Stdout, os.Stderr, os.Args[1:])) },

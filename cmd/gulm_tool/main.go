@@ -10,9 +10,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"lock_gulmd/cmd/internal/tool"
+	"lock_gulmd/fence"
 )
 
 func main() {
+	fence.Supervise() // as the lock server of the demo
 	if code, played := playPart(); played {
 		os.Exit(code)
 	}

@@ -10,11 +10,13 @@ import (
 	"lock_gulmd/cmd/internal/daemon"
 	"lock_gulmd/cmd/internal/tool"
 	"lock_gulmd/cmd/internal/tool/tooltest"
+	"lock_gulmd/fence"
 	"lock_gulmd/proto/gulmerr"
 )
 
 // TestMain lets tests start a real lock_gulmd from this test binary.
 func TestMain(m *testing.M) {
+	fence.Supervise()
 	for _, name := range []string{"GULM_CONFIG", tool.EnvCert, tool.EnvKey, tool.EnvCA} {
 		os.Unsetenv(name)
 	}

@@ -10,8 +10,10 @@ import (
 	"os"
 
 	"lock_gulmd/cmd/internal/daemon"
+	"lock_gulmd/fence"
 )
 
 func main() {
+	fence.Supervise()
 	os.Exit(daemon.Main(os.Args[1:], os.Stdout, os.Stderr))
 }

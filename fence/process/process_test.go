@@ -302,7 +302,7 @@ func TestRunnerFencesAProcessGroup(t *testing.T) {
 		{Key: "action", Value: "off"}, {Key: "pidfile_dir", Value: announce(t, "n1", m.pid())},
 	}}
 	plan := fence.Plan{Node: "n1", Methods: []fence.Method{{Name: "process", Steps: []fence.Step{step}}}}
-	report, err := (&fence.Runner{Path: bin}).Run(t.Context(), plan, nil)
+	report, err := (&fence.Runner{Path: bin}).Run(t.Context(), plan, fence.Hooks{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +311,7 @@ func TestRunnerFencesAProcessGroup(t *testing.T) {
 		t.Errorf("attempts %v, want an off and a status that says off", report.Attempts)
 	}
 	plan.Node = "n2"
-	if err := (&fence.Runner{Path: bin}).Fence(t.Context(), plan, nil); !errors.Is(err, fence.ErrNotFenced) {
+	if err := (&fence.Runner{Path: bin}).Fence(t.Context(), plan, fence.Hooks{}); !errors.Is(err, fence.ErrNotFenced) {
 		t.Errorf("unknown machine: %v, want ErrNotFenced", err)
 	}
 }

@@ -4,6 +4,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,12 @@ type Behaviour struct {
 	Fail int
 	// Lie makes the call report success without cutting the power.
 	Lie bool
+	// Late makes what failed or was stopped count as something that may still be
+	// done, as it would with a real agent.
+	Late bool
+	// Power is what the outlet says of the node's power when it is asked; empty
+	// means on until the power is cut.
+	Power fence.Power
 }
 
 // Call is one call of Fence.
@@ -55,9 +62,13 @@ type Switch struct {
 	mu        sync.Mutex
 	behaviour map[string]Behaviour
 	calls     []*Call
+	asked     map[string]int
 }
 
-var _ fence.Fencer = (*Switch)(nil)
+var (
+	_ fence.Fencer    = (*Switch)(nil)
+	_ fence.Rehearser = (*Switch)(nil)
+)
 
 // Plan returns a valid plan for node with one method, "sim", of one step, for
 // tests that do not care what a plan says.
@@ -101,42 +112,106 @@ func (s *Switch) CallsFor(node string) []Call {
 // Fence implements fence.Fencer. Like the real one it refuses unusable plans,
 // tries the methods in order and reports one attempt for each that it tried: a
 // failing call fails them all, a successful one succeeds with the first.
-func (s *Switch) Fence(ctx context.Context, plan fence.Plan, observe func(fence.Attempt)) error {
-	if observe == nil {
-		observe = func(fence.Attempt) {}
-	}
+func (s *Switch) Fence(ctx context.Context, plan fence.Plan, hooks fence.Hooks) error {
 	call := &Call{Plan: plan, Start: time.Now()}
 	s.mu.Lock()
 	s.calls = append(s.calls, call)
 	s.mu.Unlock()
-	cut, err := s.fence(ctx, call, observe)
+	cut, err := s.fence(ctx, call, hooks)
 	s.mu.Lock()
 	call.Done, call.Dur, call.Err, call.Cut = true, time.Since(call.Start), err, cut
 	s.mu.Unlock()
 	return err
 }
 
-func (s *Switch) fence(ctx context.Context, call *Call, observe func(fence.Attempt)) (cut bool, err error) {
+func (s *Switch) fence(ctx context.Context, call *Call, hooks fence.Hooks) (cut bool, err error) {
 	plan := call.Plan
 	if err := plan.Validate(); err != nil {
 		return false, err
 	}
+	not := func(why error) error { return fmt.Errorf("node %s: %w: %w", plan.Node, fence.ErrNotFenced, why) }
+	if a, ok := s.begin(ctx, call, hooks); !ok {
+		observe(hooks, a)
+		return false, not(errors.New(a.Reason))
+	}
 	b := s.next(plan.Node)
 	if err := wait(ctx, b); err != nil {
-		observe(attempt(call, 0, fence.OutcomeCancelled, err.Error()))
-		return false, fmt.Errorf("node %s: %w: %w", plan.Node, fence.ErrNotFenced, err)
+		observe(hooks, attempt(call, 0, fence.OutcomeCancelled, err.Error(), b.Late))
+		return false, not(err)
 	}
 	if b.Fail != 0 {
 		for i := range plan.Methods {
-			observe(attempt(call, i, fence.OutcomeFailed, "told to fail"))
+			observe(hooks, attempt(call, i, fence.OutcomeFailed, "told to fail", b.Late))
 		}
-		return false, fmt.Errorf("node %s: %w: %w", plan.Node, fence.ErrNotFenced, errors.New("told to fail"))
+		return false, not(errors.New("told to fail"))
 	}
 	if !b.Lie && s.PowerOff != nil {
 		s.PowerOff(plan.Node)
 	}
-	observe(attempt(call, 0, fence.OutcomeOK, ""))
+	observe(hooks, attempt(call, 0, fence.OutcomeOK, "", false))
 	return !b.Lie, nil
+}
+
+// begin asks whether the first step of the plan may be begun and believed.
+func (s *Switch) begin(ctx context.Context, call *Call, hooks fence.Hooks) (fence.Attempt, bool) {
+	step := call.Plan.Methods[0].Steps[0]
+	s.mu.Lock()
+	power := s.behaviour[call.Plan.Node].Power
+	s.mu.Unlock()
+	if hooks.Trust != nil {
+		trust := hooks.Trust(step.Outlet())
+		if trust == fence.TrustWrong || trust == fence.TrustUnknown && power == fence.PowerOff {
+			return attempt(call, 0, fence.OutcomeNotBelieved, "it may be another machine's", false), false
+		}
+	}
+	if hooks.Begin == nil {
+		return fence.Attempt{}, true
+	}
+	a := attempt(call, 0, "", "", false)
+	if _, err := hooks.Begin(ctx, a); err != nil {
+		return attempt(call, 0, fence.OutcomeNotStarted, err.Error(), false), false
+	}
+	return a, true
+}
+
+func observe(hooks fence.Hooks, a fence.Attempt) {
+	if hooks.End != nil {
+		hooks.End(a)
+	}
+}
+
+// Rehearse implements fence.Rehearser: each step of the plan is an outlet that
+// says what the node's behaviour has.
+func (s *Switch) Rehearse(ctx context.Context, plan fence.Plan, seen func(fence.Sighting)) error {
+	s.mu.Lock()
+	power := cmp.Or(s.behaviour[plan.Node].Power, fence.PowerOn)
+	if s.asked == nil {
+		s.asked = map[string]int{}
+	}
+	s.asked[plan.Node]++
+	s.mu.Unlock()
+	for _, m := range plan.Methods {
+		for _, step := range m.Steps {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			x := fence.Sighting{
+				Node: plan.Node, Method: m.Name, Agent: step.Agent, Outlet: step.Outlet(), Power: power, Start: time.Now(),
+			}
+			if power == fence.PowerNone {
+				x.Reason = "told not to answer"
+			}
+			seen(x)
+		}
+	}
+	return nil
+}
+
+// Asked returns how often Rehearse was called for a node.
+func (s *Switch) Asked(node string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked[node]
 }
 
 // next returns the behaviour for a call that begins now and counts it.
@@ -171,12 +246,12 @@ func wait(ctx context.Context, b Behaviour) error {
 	return nil
 }
 
-func attempt(call *Call, method int, o fence.Outcome, reason string) fence.Attempt {
+func attempt(call *Call, method int, o fence.Outcome, reason string, late bool) fence.Attempt {
 	m := call.Plan.Methods[method]
 	a := fence.Attempt{
 		Node: call.Plan.Node, Method: m.Name, Device: m.Steps[0].Device, Agent: m.Steps[0].Agent,
 		Action: m.Steps[0].Action(), Start: call.Start, Duration: time.Since(call.Start),
-		Outcome: o, ExitCode: -1, Reason: reason,
+		Outcome: o, ExitCode: -1, Reason: reason, Late: late,
 	}
 	switch o {
 	case fence.OutcomeOK:

@@ -12,15 +12,15 @@ import (
 )
 
 // recorded is a switch whose power cuts and attempts are gathered.
-func recorded() (s *sim.Switch, cuts *[]string, outcomes *[]fence.Outcome, observe func(fence.Attempt)) {
+func recorded() (s *sim.Switch, cuts *[]string, outcomes *[]fence.Outcome, hooks fence.Hooks) {
 	cuts, outcomes = new([]string), new([]fence.Outcome)
 	s = &sim.Switch{PowerOff: func(node string) { *cuts = append(*cuts, node) }}
-	return s, cuts, outcomes, func(a fence.Attempt) { *outcomes = append(*outcomes, a.Outcome) }
+	return s, cuts, outcomes, fence.Hooks{End: func(a fence.Attempt) { *outcomes = append(*outcomes, a.Outcome) }}
 }
 
 func TestSwitchCutsPowerBeforeItReportsSuccess(t *testing.T) {
-	s, cuts, outcomes, observe := recorded()
-	if err := s.Fence(t.Context(), sim.Plan("n1"), observe); err != nil {
+	s, cuts, outcomes, hooks := recorded()
+	if err := s.Fence(t.Context(), sim.Plan("n1"), hooks); err != nil {
 		t.Fatal(err)
 	}
 	if len(*cuts) != 1 || (*cuts)[0] != "n1" {
@@ -32,17 +32,17 @@ func TestSwitchCutsPowerBeforeItReportsSuccess(t *testing.T) {
 }
 
 func TestSwitchFailsAsOftenAsTold(t *testing.T) {
-	s, cuts, outcomes, observe := recorded()
+	s, cuts, outcomes, hooks := recorded()
 	s.Set("n1", sim.Behaviour{Fail: 2})
 	for i := range 2 {
-		if err := s.Fence(t.Context(), sim.Plan("n1"), observe); !errors.Is(err, fence.ErrNotFenced) {
+		if err := s.Fence(t.Context(), sim.Plan("n1"), hooks); !errors.Is(err, fence.ErrNotFenced) {
 			t.Fatalf("call %d: %v, want ErrNotFenced", i, err)
 		}
 	}
 	if len(*cuts) != 0 {
 		t.Fatalf("a failing call cut %v", *cuts)
 	}
-	if err := s.Fence(t.Context(), sim.Plan("n1"), observe); err != nil {
+	if err := s.Fence(t.Context(), sim.Plan("n1"), hooks); err != nil {
 		t.Fatal(err)
 	}
 	if got := len(*outcomes); got != 3 {
@@ -58,9 +58,9 @@ func TestSwitchFailsAsOftenAsTold(t *testing.T) {
 }
 
 func TestSwitchLies(t *testing.T) {
-	s, cuts, _, observe := recorded()
+	s, cuts, _, hooks := recorded()
 	s.Set("n1", sim.Behaviour{Lie: true})
-	if err := s.Fence(t.Context(), sim.Plan("n1"), observe); err != nil {
+	if err := s.Fence(t.Context(), sim.Plan("n1"), hooks); err != nil {
 		t.Fatal(err)
 	}
 	if len(*cuts) != 0 || s.Calls()[0].Cut {
@@ -70,12 +70,12 @@ func TestSwitchLies(t *testing.T) {
 
 func TestSwitchHangsUntilCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, cuts, outcomes, observe := recorded()
+		s, cuts, outcomes, hooks := recorded()
 		s.Set("n1", sim.Behaviour{Hang: true, Fail: 1})
 		gone := errors.New("no longer master")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		done := make(chan error)
-		go func() { done <- s.Fence(ctx, sim.Plan("n1"), observe) }()
+		go func() { done <- s.Fence(ctx, sim.Plan("n1"), hooks) }()
 		time.Sleep(time.Hour)
 		if calls := s.Calls(); len(calls) != 1 || calls[0].Done {
 			t.Errorf("calls %+v, want one that runs", calls)
@@ -92,9 +92,9 @@ func TestSwitchHangsUntilCancelled(t *testing.T) {
 
 func TestSwitchTakesItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, cuts, _, observe := recorded()
+		s, cuts, _, hooks := recorded()
 		s.Set("n1", sim.Behaviour{Delay: 7 * time.Second})
-		if err := s.Fence(t.Context(), sim.Plan("n1"), observe); err != nil {
+		if err := s.Fence(t.Context(), sim.Plan("n1"), hooks); err != nil {
 			t.Fatal(err)
 		}
 		if got := s.Calls()[0].Dur; got != 7*time.Second {
@@ -102,7 +102,7 @@ func TestSwitchTakesItsTime(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
 		defer cancel()
-		if err := s.Fence(ctx, sim.Plan("n1"), nil); !errors.Is(err, context.DeadlineExceeded) {
+		if err := s.Fence(ctx, sim.Plan("n1"), fence.Hooks{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v, want DeadlineExceeded", err)
 		}
 		if len(*cuts) != 1 {
@@ -114,7 +114,7 @@ func TestSwitchTakesItsTime(t *testing.T) {
 func TestSwitchRefusesEmptyPlans(t *testing.T) {
 	s, cuts, _, _ := recorded()
 	for _, p := range []fence.Plan{{Node: "n1"}, {Node: "n1", Methods: []fence.Method{{Name: "empty"}}}} {
-		if err := s.Fence(t.Context(), p, nil); !errors.Is(err, fence.ErrPlan) {
+		if err := s.Fence(t.Context(), p, fence.Hooks{}); !errors.Is(err, fence.ErrPlan) {
 			t.Errorf("%+v: %v, want ErrPlan", p, err)
 		}
 	}

@@ -37,12 +37,12 @@ func NewPowerSwitch(net *Network, disk *Disk, incarnation func(node string) uint
 
 // Fence implements fence.Fencer. When it succeeds, truly or not, the disk is
 // told, so that a later write of that incarnation is flagged.
-func (s *PowerSwitch) Fence(ctx context.Context, plan fence.Plan, observe func(fence.Attempt)) error {
+func (s *PowerSwitch) Fence(ctx context.Context, plan fence.Plan, hooks fence.Hooks) error {
 	// Asked before, since what boots meanwhile is not what is being fenced.
 	victim := s.incarnation(plan.Node)
 	ctx, cancel := context.WithTimeout(ctx, agentLimit)
 	defer cancel()
-	if err := s.Switch.Fence(ctx, plan, observe); err != nil {
+	if err := s.Switch.Fence(ctx, plan, hooks); err != nil {
 		return err
 	}
 	s.disk.FenceReported(plan.Node, victim)

@@ -19,7 +19,7 @@ func TestPowerSwitch_cutsHostAndDisk(t *testing.T) {
 		a, b := pair(t, n)
 		h := gulmtest.Holder{Node: "b", Incarnation: 4}
 		d.Granted(h, "r", gulmtest.EX, 1)
-		if err := s.Fence(t.Context(), sim.Plan("b"), nil); err != nil {
+		if err := s.Fence(t.Context(), sim.Plan("b"), fence.Hooks{}); err != nil {
 			t.Fatal(err)
 		}
 		readFails(t, b, net.ErrClosed)
@@ -42,7 +42,7 @@ func TestPowerSwitch_failureTellsNobody(t *testing.T) {
 		s.Set("b", sim.Behaviour{Fail: 1})
 		h := gulmtest.Holder{Node: "b", Incarnation: 4}
 		d.Granted(h, "r", gulmtest.EX, 1)
-		if err := s.Fence(t.Context(), sim.Plan("b"), nil); !errors.Is(err, fence.ErrNotFenced) {
+		if err := s.Fence(t.Context(), sim.Plan("b"), fence.Hooks{}); !errors.Is(err, fence.ErrNotFenced) {
 			t.Fatal(err)
 		}
 		if err := n.Host("b").Await(t.Context()); err != nil {
@@ -60,7 +60,7 @@ func TestPowerSwitch_lieIsFoundOut(t *testing.T) {
 		s.Set("b", sim.Behaviour{Lie: true})
 		h := gulmtest.Holder{Node: "b", Incarnation: 4}
 		d.Granted(h, "r", gulmtest.EX, 1)
-		if err := s.Fence(t.Context(), sim.Plan("b"), nil); err != nil {
+		if err := s.Fence(t.Context(), sim.Plan("b"), fence.Hooks{}); err != nil {
 			t.Fatal(err)
 		}
 		if err := n.Host("b").Await(t.Context()); err != nil {

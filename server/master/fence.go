@@ -13,11 +13,20 @@ import (
 	"lock_gulmd/server/state"
 )
 
+// startLimit is how long after this server has verified that it is the master an
+// agent may be started.
+const startLimit = 5 * time.Second
+
 // fence works the ledger off: one worker for each node whose fence is wanted and
 // not proved, in parallel, so that a node that cannot be fenced holds up no
 // other. Workers of fences that were settled otherwise (an operator acknowledged)
 // are stopped.
 func (t *term) fence(ctx context.Context) error {
+	return t.tend(ctx, func(r *member.Registry) []member.Life { return r.Pending() }, t.fenceNode)
+}
+
+// tend keeps one worker for each life that list names, as long as it does so.
+func (t *term) tend(ctx context.Context, list func(*member.Registry) []member.Life, work func(context.Context, member.Life)) error {
 	watcher := t.m.cfg.Hub.Watch()
 	defer t.m.cfg.Hub.Unwatch(watcher)
 	workers := map[member.Life]context.CancelFunc{}
@@ -26,7 +35,9 @@ func (t *term) fence(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for {
-		t.reconcile(ctx, &wg, workers)
+		var lives []member.Life
+		t.m.cfg.Machine.View(func(s *state.State) { lives = list(s.Members()) })
+		reconcile(ctx, &wg, workers, lives, work)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -38,12 +49,13 @@ func (t *term) fence(ctx context.Context) error {
 	}
 }
 
-// reconcile starts and stops workers so that they match the ledger.
-func (t *term) reconcile(ctx context.Context, wg *sync.WaitGroup, workers map[member.Life]context.CancelFunc) {
-	var pending []member.Life
-	t.m.cfg.Machine.View(func(s *state.State) { pending = s.Members().Pending() })
-	wanted := make(map[member.Life]bool, len(pending))
-	for _, l := range pending {
+// reconcile starts and stops workers so that there is one for each of lives.
+func reconcile(
+	ctx context.Context, wg *sync.WaitGroup, workers map[member.Life]context.CancelFunc, lives []member.Life,
+	work func(context.Context, member.Life),
+) {
+	wanted := make(map[member.Life]bool, len(lives))
+	for _, l := range lives {
 		wanted[l] = true
 		if workers[l] != nil {
 			continue
@@ -52,7 +64,7 @@ func (t *term) reconcile(ctx context.Context, wg *sync.WaitGroup, workers map[me
 		workers[l] = stop
 		wg.Go(func() {
 			defer stop()
-			t.fenceNode(workerCtx, l)
+			work(workerCtx, l)
 		})
 	}
 	for l, stop := range workers {
@@ -94,7 +106,7 @@ func (t *term) fenceOnce(ctx context.Context, log *slog.Logger, l member.Life) (
 			"node %s has no fence methods in the configuration: add them, or acknowledge with fence_ack_manual", l.Node)
 	}
 	// The intent is committed, and the leadership confirmed after that, before
-	// any agent is started.
+	// any agent is started; and so it is for each agent.
 	result, err := t.do(ctx, state.FenceBegin{Term: t.number, Life: l})
 	if err != nil {
 		return proof, err
@@ -105,15 +117,28 @@ func (t *term) fenceOnce(ctx context.Context, log *slog.Logger, l member.Life) (
 	if err := t.m.cfg.Replica.VerifyLeader(ctx); err != nil {
 		return proof, translate(err)
 	}
+	t.m.cfg.Machine.View(func(s *state.State) {
+		timeout, expiry := s.Members().Watchdog(l)
+		plan.Watchdog, plan.Expiry = time.Duration(timeout)*time.Millisecond, time.Duration(expiry)*time.Millisecond
+	})
 	log.Info("fence begins", "methods", len(plan.Methods))
 	var method string
-	err = t.m.cfg.Fencer.Fence(ctx, plan, func(a fence.Attempt) {
-		if a.Outcome.OK() {
-			method, proof.By = a.Method, a.Method+"/"+a.Device
-		}
-		log.Info("fence attempt", "method", a.Method, "device", a.Device, "agent", a.Agent, "outcome", string(a.Outcome),
-			"dur", a.Duration)
-		t.noteAttempt(ctx, log, l, a)
+	number := 0
+	err = t.m.cfg.Fencer.Fence(ctx, plan, fence.Hooks{
+		Begin: func(ctx context.Context, a fence.Attempt) (fence.Permit, error) {
+			return t.beginAttempt(ctx, log, l, a)
+		},
+		End: func(a fence.Attempt) {
+			number++
+			if a.Outcome.OK() {
+				method, proof.By = a.Method, a.Method+"/"+a.Device
+			}
+			log.Info("fence attempt", "method", a.Method, "device", a.Device, "agent", a.Agent, "action", a.Action, "attempt", number,
+				"outcome", string(a.Outcome), "late", a.Late, "dur", a.Duration, "err", a.Reason)
+			t.noteAttempt(ctx, log, l, a)
+		},
+		Seen:  func(x fence.Sighting) { t.noteSighting(ctx, log, x) },
+		Trust: func(o fence.Outlet) fence.Trust { return t.m.trust(l.Node, o) },
 	})
 	for _, m := range plan.Methods {
 		proof.Power = proof.Power || m.Name == method && m.Power
@@ -121,16 +146,74 @@ func (t *term) fenceOnce(ctx context.Context, log *slog.Logger, l member.Life) (
 	return proof, err
 }
 
-// noteAttempt writes an attempt into the ledger; that it fails changes nothing
-// about the fence.
+// beginAttempt writes down that an agent is about to be started, and then
+// verifies once more that this server is the master. A server that stands still
+// after that does not start the agent when it goes on: see fence.Permit.
+func (t *term) beginAttempt(ctx context.Context, log *slog.Logger, l member.Life, a fence.Attempt) (fence.Permit, error) {
+	result, err := t.do(ctx, state.FenceStarted{
+		Term: t.number, Life: l, Method: a.Method, Device: a.Device, Agent: agentText(a), Start: a.Start.UnixMilli(),
+	})
+	if err == nil {
+		err = Refused(result.Reason, "fence of %s", l.Node)
+	}
+	if err != nil {
+		return fence.Permit{}, err
+	}
+	permit := fence.PermitFor(startLimit)
+	if err := t.m.cfg.Replica.VerifyLeader(ctx); err != nil {
+		return fence.Permit{}, translate(err)
+	}
+	log.Info("fence agent starts", "method", a.Method, "device", a.Device, "agent", a.Agent, "action", a.Action)
+	return permit, nil
+}
+
+func agentText(a fence.Attempt) string { return a.Agent + " " + a.Action }
+
+// noteAttempt writes the end of an attempt into the ledger; that it fails changes
+// nothing about the fence.
 func (t *term) noteAttempt(ctx context.Context, log *slog.Logger, l member.Life, a fence.Attempt) {
 	_, err := t.do(ctx, state.FenceAttempted{Term: t.number, Life: l, Attempt: member.Attempt{
-		Method: a.Method, Device: a.Device, Agent: a.Agent + " " + a.Action, Outcome: string(a.Outcome), Output: attemptText(a),
-		Start: a.Start.UnixMilli(), Duration: a.Duration.Milliseconds(),
+		Method: a.Method, Device: a.Device, Agent: agentText(a), Outcome: string(a.Outcome), Output: attemptText(a),
+		Start: a.Start.UnixMilli(), Duration: a.Duration.Milliseconds(), Late: a.Late,
 	}})
 	if err != nil && ctx.Err() == nil {
 		log.Warn("fence attempt is not in the ledger", "err", err)
 	}
+}
+
+// noteSighting writes what an outlet said in the course of a fence into the
+// ledger. The node gives no sign of life then.
+func (t *term) noteSighting(ctx context.Context, log *slog.Logger, x fence.Sighting) {
+	_, err := t.do(ctx, state.FenceSeen{Term: t.number, Node: x.Node, Outlets: []member.Outlet{outletOf(x)}})
+	if err != nil && ctx.Err() == nil {
+		log.Warn("answer of a fence device is not in the ledger", "device", x.Outlet.Device, "err", err)
+	}
+}
+
+// outletOf is a sighting as the ledger has it.
+func outletOf(x fence.Sighting) member.Outlet {
+	return member.Outlet{
+		Device: x.Outlet.Device, Plug: x.Outlet.Plug, Print: x.Outlet.Print, Power: string(x.Power),
+		Stamp: x.Start.UnixMilli(), Reason: x.Reason,
+	}
+}
+
+// trust says what the ledger knows of an outlet.
+func (m *Master) trust(node string, o fence.Outlet) fence.Trust {
+	trust := fence.TrustUnknown
+	m.cfg.Machine.View(func(s *state.State) {
+		n, _ := s.Members().Node(node)
+		for _, known := range n.Ledger.Outlets {
+			switch {
+			case known.Device != o.Device || known.Print != o.Print:
+			case known.Wrong:
+				trust = fence.TrustWrong
+			case known.On:
+				trust = fence.TrustSeen
+			}
+		}
+	})
+	return trust
 }
 
 func attemptText(a fence.Attempt) string {

@@ -42,6 +42,13 @@ type Config struct {
 	Hub *session.Hub
 	// Fencer proves that nodes can no longer write.
 	Fencer fence.Fencer
+	// Rehearser asks their devices how things are; nil if nobody can.
+	Rehearser fence.Rehearser
+	// RehearseInterval is how often it is asked about each live node; 0 for never.
+	RehearseInterval time.Duration
+	// FenceSettle is how long a device may take to do what an attempt asked it
+	// for that was given up. A node to which that may happen is held so long.
+	FenceSettle time.Duration
 	// Plan returns how a node is fenced, false if it is not configured.
 	Plan func(node string) (fence.Plan, bool)
 	// FencePause is waited after the given round (0, 1, ...) over all methods

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -29,6 +30,7 @@ type term struct {
 	beats   *beats
 	// breaker belongs to the loop that expires.
 	breaker breaker
+	held    sync.Map // node: when it may log in at the earliest
 }
 
 // begin starts the takeover of a term.
@@ -56,7 +58,7 @@ func (t *term) run() error {
 	t.beats.tick() // that the takeover took its time is no lateness
 	g, ctx := errgroup.WithContext(t.ctx)
 	for _, loop := range []func(context.Context) error{
-		t.batches.propose, t.batches.finish, t.acknowledge, t.pulse, t.expire, t.fence, t.check,
+		t.batches.propose, t.batches.finish, t.acknowledge, t.pulse, t.expire, t.fence, t.hold, t.rehearse, t.check,
 	} {
 		g.Go(func() error { return loop(ctx) })
 	}

@@ -37,8 +37,9 @@ const (
 )
 
 // Main is the whole program: args are those after the program's name, logs go
-// to stderr. It returns the exit status, one of the Exit constants, and handles
-// SIGTERM, SIGINT and SIGHUP meanwhile. The caller should exit when it returns:
+// to stderr. The program must have called fence.Supervise before: agents run under
+// another process of it. It returns the exit status, one of the Exit constants,
+// and handles SIGTERM, SIGINT and SIGHUP meanwhile. The caller should exit when it returns:
 // after a second signal or a disk that does not answer, parts of the server may
 // still run.
 func Main(args []string, stdout, stderr io.Writer) int {
@@ -149,7 +150,7 @@ func (d *daemon) open() error {
 	s := &d.settings
 	opt := server.Options{
 		Cluster: d.cluster, Name: d.self.Name, Dir: s.DataDir, Insecure: s.Development, Reflection: s.Development,
-		Fencer: &fence.Runner{Log: d.log, Path: s.AgentPath}, Log: d.log, Version: version(), Tune: s.tune,
+		Fencer: &fence.Runner{Log: d.log, Path: s.AgentPath, Supervisor: fence.SelfSupervisor}, Log: d.log, Version: version(), Tune: s.tune,
 	}
 	var raft *tls.Config
 	if d.certs != nil {

@@ -10,9 +10,12 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"lock_gulmd/fence"
 )
 
 func TestMain(m *testing.M) {
+	fence.Supervise()
 	testscript.Main(m, map[string]func(){
 		"lock_gulmd": func() { os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr)) },
 	})

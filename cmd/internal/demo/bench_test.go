@@ -13,12 +13,14 @@ import (
 
 	"lock_gulmd/client"
 	"lock_gulmd/cmd/internal/daemon"
+	"lock_gulmd/fence"
 	gulmv1 "lock_gulmd/proto/gulm/v1"
 )
 
 // TestMain plays a lock server when it is started under that name, as the demo's
 // executable does.
 func TestMain(m *testing.M) {
+	fence.Supervise()
 	if filepath.Base(os.Args[0]) == AsServer {
 		os.Exit(daemon.Main(os.Args[1:], os.Stdout, os.Stderr))
 	}

@@ -34,7 +34,7 @@ func encodeBatch(stamp int64, batch *state.Batch) []byte {
 func groupSize(g *state.Group) int {
 	size := 2 * maxTag
 	for i := range g.Requests {
-		size += 86 + len(g.Requests[i].Name) + len(g.Requests[i].Value)
+		size += 130 + len(g.Requests[i].Name) + len(g.Requests[i].Value)
 	}
 	return size
 }
@@ -65,6 +65,10 @@ func appendRequest(b []byte, r *state.Request) []byte {
 		b = protowire.AppendBytes(protowire.AppendTag(b, 9, protowire.BytesType), r.Value)
 	}
 	b = appendUint(b, 10, uint64(r.ValueLen))
+	b = appendUint(b, 11, r.Range.Owner)
+	b = appendUint(b, 12, r.Range.Start)
+	b = appendUint(b, 13, r.Range.End)
+	b = appendUint(b, 14, r.Range.Skip)
 	b = appendUint(b, 23, uint64(r.Journals))
 	return appendUint(b, 24, uint64(r.JID))
 }
@@ -176,6 +180,14 @@ func readRequest(data []byte, r *state.Request) error {
 			r.Journals, small = uint32(v), v <= 0xffffffff
 		case 24:
 			r.JID, small = uint32(v), v <= 0xffffffff
+		case 11:
+			r.Range.Owner, small = v, true
+		case 12:
+			r.Range.Start, small = v, true
+		case 13:
+			r.Range.End, small = v, true
+		case 14:
+			r.Range.Skip, small = v, true
 		default:
 			return fmt.Errorf("%w: field %d of a request", errDamaged, field)
 		}

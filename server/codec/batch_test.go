@@ -24,6 +24,7 @@ func generated(stamp int64, b *state.Batch) *raftlogv1.Command {
 			to.Requests = append(to.Requests, &raftlogv1.Request{
 				Seq: r.Seq, Op: uint32(r.Op), Lock: uint64(r.Lock), Lockspace: r.Lockspace, Name: r.Name, Mode: uint32(r.Mode),
 				Flags: uint32(r.Flags), Policy: uint32(r.Policy), Value: r.Value, ValueLen: uint32(r.ValueLen), Journals: r.Journals, Jid: r.JID,
+				RangeOwner: r.Range.Owner, RangeStart: r.Range.Start, RangeEnd: r.Range.End, RangeSkip: r.Range.Skip,
 			})
 		}
 		out.Groups = append(out.Groups, to)
@@ -44,6 +45,9 @@ func randomBatch(pick func(int) int) *state.Batch {
 				Seq: number(), Op: state.Op(pick(256)), Lock: lock.ID(number()), Lockspace: uint32(number()), Mode: lock.Mode(pick(256)),
 				Flags: lock.Flags(number()), Policy: lock.Policy(pick(256)), ValueLen: uint8(pick(256)),
 				Journals: uint32(number()), JID: uint32(number()),
+			}
+			if pick(3) == 0 {
+				r.Range = state.Range{Owner: number(), Start: number(), End: number(), Skip: number()}
 			}
 			if n := pick(300); n > 100 {
 				r.Value = make([]byte, n)

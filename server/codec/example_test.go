@@ -32,6 +32,9 @@ func examples() []state.Command {
 				{Seq: 10, Op: state.OpJoin, Name: []byte("gfs"), Policy: 1, ValueLen: 64},
 				{Seq: 11, Op: state.OpUnlock, Lock: 10, Flags: lock.ValBlk, Value: []byte("v\x00\xff")},
 				{Seq: 12, Op: state.OpMount, Lockspace: 2, Journals: 300, JID: 7},
+				{Seq: 13, Op: state.OpRangeLock, Lock: 11, Lockspace: 2, Name: []byte("f"), Mode: lock.PR, Range: state.Range{
+					Owner: 1 << 63, Start: 4096, End: lock.RangeMax, Skip: 256,
+				}},
 			}},
 			{Session: 1 << 40, Confirmed: 1 << 41},
 		}},
@@ -93,6 +96,15 @@ func earlier() []state.Command {
 		state.ServerEntered{Server: "server3"},
 		state.FenceAttempted{Term: 16, Life: member.Life{Node: "nodé1", Incarnation: 3}, Attempt: member.Attempt{
 			Method: "power", Device: "apc1", Agent: "fence_apc off", Outcome: "failed", Output: "no\nanswer", Start: 17, Duration: 18,
+		}},
+		&state.Batch{Groups: []state.Group{
+			{Session: 5, Confirmed: 8, Requests: []state.Request{
+				{Seq: 9, Op: state.OpLock, Lock: 10, Lockspace: 2, Name: []byte("G\x00\xff\x01"), Mode: lock.EX, Flags: lock.NoQueue | lock.NoCallbacks},
+				{Seq: 10, Op: state.OpJoin, Name: []byte("gfs"), Policy: 1, ValueLen: 64},
+				{Seq: 11, Op: state.OpUnlock, Lock: 10, Flags: lock.ValBlk, Value: []byte("v\x00\xff")},
+				{Seq: 12, Op: state.OpMount, Lockspace: 2, Journals: 300, JID: 7},
+			}},
+			{Session: 1 << 40, Confirmed: 1 << 41},
 		}},
 	}
 }

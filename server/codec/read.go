@@ -224,6 +224,10 @@ func (in *recordReader) image(first *portion) (state.Image, error) {
 			img.Spaces = append(img.Spaces, spaceFromLog(b.Lockspace, &in.sound))
 		case *raftlogv1.Record_Journaled:
 			img.Journals = append(img.Journals, journaledFromLog(b.Journaled, &in.sound))
+		case *raftlogv1.Record_RangeFiles:
+			for _, f := range b.RangeFiles.GetFiles() {
+				img.RangeFiles = append(img.RangeFiles, rangeFileFromLog(f, &in.sound))
+			}
 		case *raftlogv1.Record_Footer:
 			return img, in.footer(b.Footer)
 		default:

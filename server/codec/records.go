@@ -13,6 +13,7 @@ func headerToLog(img *state.Image) *raftlogv1.Header {
 		Format: snapshotFormat, Index: img.Index, Term: img.Term, Master: utf8(img.Master), Limits: limitsToLog(img.Limits),
 		Digest: img.Digest, Sessions: img.LastSession, Tokens: img.Counters.Token, Locks: img.Counters.Order,
 		Lockspaces: img.Counters.Lockspace, ServersLeft: img.Left, Breaker: breakerToLog(img.Breaker),
+		RangeOrders: img.Counters.RangeOrder,
 	}
 }
 
@@ -20,7 +21,9 @@ func headerFromLog(h *raftlogv1.Header, img *state.Image) {
 	img.Index, img.Term, img.Master, img.Limits = h.GetIndex(), h.GetTerm(), h.GetMaster(), limitsFromLog(h.GetLimits())
 	img.Digest, img.LastSession, img.Left = h.GetDigest(), h.GetSessions(), h.GetServersLeft()
 	img.Breaker = breakerFromLog(h.GetBreaker())
-	img.Counters = lock.Counters{Token: h.GetTokens(), Order: h.GetLocks(), Lockspace: h.GetLockspaces()}
+	img.Counters = lock.Counters{
+		Token: h.GetTokens(), Order: h.GetLocks(), Lockspace: h.GetLockspaces(), RangeOrder: h.GetRangeOrders(),
+	}
 }
 
 func nodeToLog(n *member.Node) *raftlogv1.Node {
@@ -75,7 +78,7 @@ func sessionToLog(s *state.SessionImage) *raftlogv1.Session {
 	for _, k := range s.Kept {
 		out.Replies = append(out.Replies, &raftlogv1.KeptReply{
 			Seq: k.Seq, Outcome: uint32(k.Outcome), Reason: uint32(k.Reason), Mode: uint32(k.Mode), Token: k.Token, Number: k.Number,
-			Status: uint32(k.Status), Value: k.Value,
+			Status: uint32(k.Status), Value: k.Value, Conflicts: conflictsToLog(k.Conflicts),
 		})
 	}
 	return out
@@ -96,6 +99,7 @@ func sessionFromLog(s *raftlogv1.Session, ok *bool) state.SessionImage {
 			Outcome: narrow[lock.Outcome](k.GetOutcome(), ok), Reason: narrow[reason.Reason](k.GetReason(), ok),
 			Mode:  narrow[lock.Mode](k.GetMode(), ok),
 			Token: k.GetToken(), Number: k.GetNumber(), Status: narrow[lock.Status](k.GetStatus(), ok), Value: k.GetValue(),
+			Conflicts: conflictsFromLog(k.GetConflicts(), ok),
 		}})
 	}
 	return out
@@ -126,7 +130,9 @@ func spaceFromLog(s *raftlogv1.Lockspace, ok *bool) lock.SpaceState {
 func ownerToLog(o *lock.OwnerState) *raftlogv1.Owner {
 	out := &raftlogv1.Owner{Session: uint64(o.Session), Node: o.Node, Frozen: o.Frozen, Doubted: o.Doubted}
 	for _, e := range o.Ended {
-		out.Ended = append(out.Ended, &raftlogv1.Ended{Lock: uint64(e.ID), Reason: uint32(e.Reason), Changed: e.Changed})
+		out.Ended = append(out.Ended, &raftlogv1.Ended{
+			Lock: uint64(e.ID), Reason: uint32(e.Reason), Changed: e.Changed, Mode: uint32(e.Mode), Token: e.Token,
+		})
 	}
 	return out
 }
@@ -136,6 +142,7 @@ func ownerFromLog(o *raftlogv1.Owner, ok *bool) lock.OwnerState {
 	for _, e := range o.GetEnded() {
 		out.Ended = append(out.Ended, lock.EndedState{
 			ID: lock.ID(e.GetLock()), Reason: narrow[reason.Reason](e.GetReason(), ok), Changed: e.GetChanged(),
+			Mode: narrow[lock.Mode](e.GetMode(), ok), Token: e.GetToken(),
 		})
 	}
 	return out

@@ -45,6 +45,7 @@ func WriteSnapshot(w io.Writer, s *state.State) error {
 	for i := range img.Owners {
 		out.write(&raftlogv1.Record{Body: &raftlogv1.Record_Owner{Owner: ownerToLog(&img.Owners[i])}})
 	}
+	out.ranges(s.Locks())
 	out.resources(s.Locks())
 	out.write(&raftlogv1.Record{Body: &raftlogv1.Record_Footer{Footer: &raftlogv1.Footer{Records: out.records}}})
 	if out.err != nil {

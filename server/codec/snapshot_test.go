@@ -80,8 +80,30 @@ func randomRequests(rng *rand.Rand, s *state.State, apply func(state.Command) st
 			Lock: lock.ID(1 + rng.IntN(30)), Lockspace: 1, Name: fmt.Appendf(nil, "\x00\xffname%*d", rng.IntN(2)*40, rng.IntN(20)),
 			Mode: lock.Mode(rng.IntN(6)), Flags: []lock.Flags{0, 0, lock.NoCallbacks}[rng.IntN(3)],
 		})
+		if rng.IntN(3) == 0 {
+			randomRange(rng, &g.Requests[i])
+		}
 	}
 	apply(&state.Batch{Groups: []state.Group{g}})
+}
+
+// randomRange makes a request one for a range.
+func randomRange(rng *rand.Rand, r *state.Request) {
+	ops := []state.Op{state.OpRangeLock, state.OpRangeLock, state.OpRangeLock, state.OpRangeUnlock, state.OpRangeTest, state.OpRangeClose}
+	r.Op, r.Flags, r.Lock = ops[rng.IntN(len(ops))], []lock.Flags{0, 0, 0, lock.RangeFlock}[rng.IntN(4)], r.Lock+100
+	r.Name = fmt.Appendf(nil, "file%*d", rng.IntN(2)*40, rng.IntN(4))
+	r.Range = state.Range{Owner: uint64(rng.IntN(3)), Start: uint64(rng.IntN(50)), End: uint64(50 + rng.IntN(9)), Skip: uint64(rng.IntN(3))}
+	switch {
+	case r.Op == state.OpRangeUnlock || r.Op == state.OpRangeClose:
+		r.Mode = lock.NL
+	case rng.IntN(2) == 0:
+		r.Mode = lock.PR
+	default:
+		r.Mode = lock.EX
+	}
+	if rng.IntN(9) == 0 {
+		r.Range.End = lock.RangeMax
+	}
 }
 
 func written(t testing.TB, s *state.State) []byte {
@@ -116,6 +138,15 @@ func stamps(s *state.State) []string {
 		}
 		return true
 	})
+	s.Clone().Locks().WalkRanges(func(f *lock.RangeFile) bool {
+		for _, r := range f.Ranges {
+			out = append(out, fmt.Sprint(r.Owner, r.Start, r.Stamp))
+		}
+		for _, w := range f.Waits {
+			out = append(out, fmt.Sprint(w.Owner, w.ID, w.Stamp))
+		}
+		return true
+	})
 	slices.Sort(out)
 	return out
 }
@@ -125,7 +156,7 @@ func stamps(s *state.State) []string {
 func TestSnapshot_roundTrip(t *testing.T) {
 	states := []*state.State{state.New()}
 	var seen [4]int
-	var converting, waiting int
+	var converting, waiting, ranges, rangeWaits, told, conflicts int
 	for seed := range uint64(40) {
 		s := randomState(seed, 600)
 		states = append(states, s)
@@ -134,6 +165,22 @@ func TestSnapshot_roundTrip(t *testing.T) {
 		}
 		c := s.Locks().Counts()
 		converting, waiting = converting+c.Converting, waiting+c.Waiting
+		ranges, rangeWaits = ranges+s.Locks().RangeCounts().Ranges, rangeWaits+s.Locks().RangeCounts().Waiting
+		for _, o := range s.Locks().Owners() {
+			for _, e := range o.Ended {
+				told += int(e.Mode)
+			}
+		}
+		for _, x := range s.Image().Sessions {
+			for _, k := range x.Kept {
+				if k.Conflicts != nil {
+					conflicts += len(k.Conflicts.List)
+				}
+			}
+		}
+	}
+	if ranges < 100 || rangeWaits < 50 || told < 50 || conflicts < 50 {
+		t.Errorf("%d ranges, %d waiting, grants of %d modes, %d conflicts", ranges, rangeWaits, told, conflicts)
 	}
 	if slices.Min(seen[1:]) < 5 || converting < 50 || waiting < 500 {
 		t.Errorf("nodes by state: %v, %d conversions, %d waiting", seen, converting, waiting)
@@ -316,7 +363,7 @@ func joined(t *testing.T, records []*raftlogv1.Record) []byte {
 // TestSnapshot_strange: records out of place, fields of a later version and
 // numbers beyond their range are refused.
 func TestSnapshot_strange(t *testing.T) {
-	data := written(t, randomState(6, 400))
+	data := written(t, randomState(6, 900))
 	find := func(rs []*raftlogv1.Record, has func(*raftlogv1.Record) bool) *raftlogv1.Record {
 		t.Helper()
 		at := slices.IndexFunc(rs, has)
@@ -345,6 +392,12 @@ func TestSnapshot_strange(t *testing.T) {
 	}
 	resource := func(rs []*raftlogv1.Record) *raftlogv1.Resource {
 		return find(rs, func(r *raftlogv1.Record) bool { return r.GetResources() != nil }).GetResources().GetResources()[0]
+	}
+	file := func(rs []*raftlogv1.Record) *raftlogv1.RangeFile {
+		return find(rs, func(r *raftlogv1.Record) bool {
+			f := r.GetRangeFiles().GetFiles()
+			return len(f) > 0 && len(f[0].GetRanges()) > 0 && len(f[0].GetWaits()) > 0
+		}).GetRangeFiles().GetFiles()[0]
 	}
 	later := func(m proto.Message) {
 		m.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 99, protowire.VarintType), 1))
@@ -389,6 +442,16 @@ func TestSnapshot_strange(t *testing.T) {
 		{"later lockspace", with(func(rs []*raftlogv1.Record) { later(space(rs)) })},
 		{"later resource", with(func(rs []*raftlogv1.Record) { later(resource(rs)) })},
 		{"later lock", with(func(rs []*raftlogv1.Record) { later(resource(rs).GetLocks()[0]) })},
+		{"later range file", with(func(rs []*raftlogv1.Record) { later(file(rs)) })},
+		{"later range", with(func(rs []*raftlogv1.Record) { later(file(rs).GetRanges()[0]) })},
+		{"later owner of a range", with(func(rs []*raftlogv1.Record) { later(file(rs).GetRanges()[0].GetOwner()) })},
+		{"later request for a range", with(func(rs []*raftlogv1.Record) { later(file(rs).GetWaits()[0]) })},
+		{"kind of a range", with(func(rs []*raftlogv1.Record) { file(rs).GetRanges()[0].Kind += 256 })},
+		{"kind of a request", with(func(rs []*raftlogv1.Record) { file(rs).GetWaits()[0].Kind += 256 })},
+		{"token of a range", with(func(rs []*raftlogv1.Record) { file(rs).GetRanges()[0].Token = rs[0].GetHeader().GetTokens() + 1 })},
+		{"order of a request", with(func(rs []*raftlogv1.Record) { file(rs).GetWaits()[0].Order = rs[0].GetHeader().GetRangeOrders() + 1 })},
+		{"a range of no owner", with(func(rs []*raftlogv1.Record) { file(rs).GetRanges()[0].Owner = nil })},
+		{"a file of no lockspace", with(func(rs []*raftlogv1.Record) { file(rs).Lockspace = 99 })},
 		{"later footer", with(func(rs []*raftlogv1.Record) { later(rs[len(rs)-1].GetFooter()) })},
 		{"node state", with(func(rs []*raftlogv1.Record) { node(rs).State += 256 })},
 		{"fence state", with(func(rs []*raftlogv1.Record) { fence(rs).State += 256 })},

@@ -364,7 +364,7 @@ func restored(t *Table, shuffle func([]ResourceState)) (*Table, bool) {
 // rangeFilesOf copies all files with ranges, in the order of the walk.
 func rangeFilesOf(t *Table) []RangeFileState {
 	var all []RangeFileState
-	t.WalkRanges(func(f *RangeFileState) bool {
+	t.WalkRanges(func(f *RangeFile) bool {
 		all = append(all, RangeFileState{
 			Lockspace: f.Lockspace, Name: slices.Clone(f.Name), Flock: f.Flock,
 			Ranges: append([]RangeState(nil), f.Ranges...), Waits: append([]RangeWaitState(nil), f.Waits...),

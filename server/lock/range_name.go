@@ -24,6 +24,11 @@ type RangeFileState struct {
 	// which they are granted.
 	Ranges []RangeState
 	Waits  []RangeWaitState
+}
+
+// RangeFile is a file during a walk.
+type RangeFile struct {
+	RangeFileState
 
 	table *rangeTable
 	slot  uint32
@@ -87,17 +92,19 @@ func (t *Table) Ranges(s Session) int { return t.ranges.Held(s) }
 // WalkRanges calls yield for every file with ranges until it returns false. The
 // order is unspecified and differs between servers. The state and its slices are
 // valid only during the call.
-func (t *Table) WalkRanges(yield func(*RangeFileState) bool) {
+func (t *Table) WalkRanges(yield func(*RangeFile) bool) {
 	t.ranges.Walk(func(f *rangeFileState) bool {
 		r := t.rangeNames.get(f.File)
-		return yield(&RangeFileState{r.lockspace, t.nameOf(&r.storedName), r.flock, f.Ranges, f.Waits, &t.ranges, f.slot})
+		return yield(&RangeFile{
+			RangeFileState{r.lockspace, t.nameOf(&r.storedName), r.flock, f.Ranges, f.Waits}, &t.ranges, f.slot,
+		})
 	})
 }
 
 // Blockers returns what one of the waiting requests waits for, at most limit
 // unless that is 0: ranges that are held, by start and owner, then requests that
 // go before it; and whether there is more.
-func (f *RangeFileState) Blockers(w *RangeWaitState, limit int) (found []RangeConflict, more bool) {
+func (f *RangeFile) Blockers(w *RangeWaitState, limit int) (found []RangeConflict, more bool) {
 	t := f.table
 	t.eachWait(t.files.get(f.slot).waits, w.Start, w.Start, w.Kind, w.rank()+1, func(slot uint32, o *rangeWait) bool {
 		if o.rank != w.rank() {

@@ -214,6 +214,13 @@ func (r *Result) sum(index uint64) uint64 {
 		step(p.Session<<32 ^ p.Seq)
 		step(p.Token<<24 ^ uint64(p.Number)<<20 ^ uint64(p.Outcome)<<16 ^ uint64(p.Reason)<<8 ^ uint64(p.Mode) ^ uint64(p.Status)<<56)
 		stepBytes(p.Value)
+		if p.Conflicts != nil {
+			for _, c := range p.Conflicts.List {
+				step(uint64(c.Owner.Session) ^ c.Owner.Number<<20 ^ uint64(c.Kind)<<63)
+				step(c.Start)
+				step(c.End)
+			}
+		}
 	}
 	for i := range r.Events {
 		e := &r.Events[i]

@@ -168,9 +168,27 @@ func chooseRequest(pick source, seq, applied uint64) state.Request {
 		r.Op = state.OpLeave
 		r.Flags = lock.Flags(pick(2)) * state.LeaveForce
 	default:
-		r.Op, r.Lockspace = state.Op(pick(9)), uint32(pick(3))
+		r.Op, r.Lockspace = state.Op(pick(13)), uint32(pick(3))
+	}
+	if pick(4) == 0 && r.Op != state.OpJoin {
+		chooseRange(pick, &r)
 	}
 	return r
+}
+
+// chooseRange makes a request one for a byte range.
+func chooseRange(pick source, r *state.Request) {
+	r.Op = state.OpRangeLock
+	if pick(2) == 0 {
+		r.Op = []state.Op{state.OpRangeUnlock, state.OpRangeUnlock, state.OpRangeTest, state.OpRangeClose}[pick(4)]
+	}
+	r.Lock += 10
+	r.Flags = []lock.Flags{0, 0, 0, 0, lock.NoQueue, lock.RangeFlock, lock.ValBlk}[pick(7)]
+	r.Mode = []lock.Mode{lock.PR, lock.EX, lock.EX, lock.Mode(pick(6))}[pick(4)]
+	if r.Op == state.OpRangeUnlock || r.Op == state.OpRangeClose {
+		r.Mode = lock.NL
+	}
+	r.Range = state.Range{Owner: uint64(pick(2)), Start: uint64(pick(8)), End: uint64(4 + pick(8)), Skip: uint64(pick(8) / 6)}
 }
 
 // script makes n commands that make sense one after the other.

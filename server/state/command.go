@@ -169,6 +169,10 @@ const (
 	OpJoin
 	OpLeave
 	OpPurge
+	OpRangeLock
+	OpRangeUnlock
+	OpRangeTest
+	OpRangeClose
 )
 
 // The operations on mounts and journals.
@@ -199,6 +203,17 @@ type Request struct {
 	// Journals is how many the file system has, for OpMount; JID is the journal
 	// of OpRecovered, whose Value says why it failed.
 	Journals, JID uint32
+	// Range is for the operations on byte ranges.
+	Range Range
+}
+
+// Range is what requests for byte ranges have beside others; Lock names the
+// request, Name the file, and Mode is PR to read, EX to write.
+type Range struct {
+	Owner      uint64
+	Start, End uint64
+	// Skip is for OpRangeTest.
+	Skip uint64
 }
 
 // Flags of OpJoin and OpLeave, as in gulm.v1.

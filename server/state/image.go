@@ -29,6 +29,9 @@ type Image struct {
 	// Owners are the sessions and the nodes' orphans and remains as the lock table
 	// has them.
 	Owners []lock.OwnerState
+	// RangeFiles are what FromImage takes; Image leaves them out, since they are
+	// many: they are walked with Locks().WalkRanges.
+	RangeFiles []lock.RangeFileState
 }
 
 // SessionImage is one session with its request numbers.
@@ -92,6 +95,9 @@ func FromImage(img Image, next func(*lock.ResourceState) bool) (*State, bool) {
 	sound = s.members.Restore(img.Nodes, sessions, img.LastSession) && sound
 	slices.SortFunc(s.numbers, func(a, b numbers) int { return cmp.Compare(a.session, b.session) })
 	var r lock.ResourceState
+	for i := range img.RangeFiles {
+		restore.RangeFile(&img.RangeFiles[i])
+	}
 	for next(&r) {
 		sound = sound && img.counts(&r)
 		restore.Resource(&r)

@@ -159,7 +159,7 @@ func (s *State) mayAsk(session lock.Session, req *Request) reason.Reason {
 			}
 		}
 		return reason.None
-	case OpLock:
+	case OpLock, OpRangeLock:
 	case OpConvert:
 		lockspace = s.locks.SpaceOf(session, req.Lock)
 	default:

@@ -149,6 +149,8 @@ func (s *State) request(session lock.Session, req *Request) lock.Reply {
 		return s.purge(session, req)
 	case OpMount, OpMounted, OpRecovered, OpUnmount, OpWithdraw:
 		return s.journalRequest(session, req)
+	case OpRangeLock, OpRangeUnlock, OpRangeTest, OpRangeClose:
+		return s.rangeRequest(session, req)
 	}
 	return lock.Reply{Reason: reason.Invalid}
 }

@@ -53,6 +53,19 @@ const (
 	// stopped all I/O there. It leaves the lockspace; its locks stay until somebody
 	// else has replayed its journal. Refused with NOT_MOUNTED.
 	Op_OP_WITHDRAW Op = 28
+	// Byte ranges of the file `name` in `lockspace`, whose names have nothing to do
+	// with those of resources. RANGE_LOCK asks for `range_start` to `range_end` in
+	// `mode` (PR to read, EX to write) for `range_owner`: GRANTED, or QUEUED, after
+	// which an event for the number `lock` follows that the session acknowledges
+	// with an UNLOCK of the number.
+	Op_OP_RANGE_LOCK Op = 8
+	// Gives up whatever the owner holds of the range.
+	Op_OP_RANGE_UNLOCK Op = 9
+	// GRANTED if the range could be had at once, else TRY_FAILED with `conflicts`.
+	Op_OP_RANGE_TEST Op = 10
+	// Gives up all that the owner holds and waits for in the file, or in all files of
+	// the lockspace without a name.
+	Op_OP_RANGE_CLOSE Op = 11
 )
 
 // Enum value maps for Op.
@@ -71,21 +84,29 @@ var (
 		26: "OP_RECOVERED",
 		27: "OP_UNMOUNT",
 		28: "OP_WITHDRAW",
+		8:  "OP_RANGE_LOCK",
+		9:  "OP_RANGE_UNLOCK",
+		10: "OP_RANGE_TEST",
+		11: "OP_RANGE_CLOSE",
 	}
 	Op_value = map[string]int32{
-		"OP_UNSPECIFIED": 0,
-		"OP_LOCK":        1,
-		"OP_CONVERT":     2,
-		"OP_UNLOCK":      3,
-		"OP_CANCEL":      4,
-		"OP_JOIN":        5,
-		"OP_LEAVE":       6,
-		"OP_PURGE":       7,
-		"OP_MOUNT":       24,
-		"OP_MOUNTED":     25,
-		"OP_RECOVERED":   26,
-		"OP_UNMOUNT":     27,
-		"OP_WITHDRAW":    28,
+		"OP_UNSPECIFIED":  0,
+		"OP_LOCK":         1,
+		"OP_CONVERT":      2,
+		"OP_UNLOCK":       3,
+		"OP_CANCEL":       4,
+		"OP_JOIN":         5,
+		"OP_LEAVE":        6,
+		"OP_PURGE":        7,
+		"OP_MOUNT":        24,
+		"OP_MOUNTED":      25,
+		"OP_RECOVERED":    26,
+		"OP_UNMOUNT":      27,
+		"OP_WITHDRAW":     28,
+		"OP_RANGE_LOCK":   8,
+		"OP_RANGE_UNLOCK": 9,
+		"OP_RANGE_TEST":   10,
+		"OP_RANGE_CLOSE":  11,
 	}
 )
 
@@ -519,7 +540,14 @@ type Request struct {
 	// spectator that does not know. Its flags are those of MountFlag.
 	Journals uint32 `protobuf:"varint,23,opt,name=journals,proto3" json:"journals,omitempty"`
 	// RECOVERED only.
-	Jid           uint32 `protobuf:"varint,24,opt,name=jid,proto3" json:"jid,omitempty"`
+	Jid uint32 `protobuf:"varint,24,opt,name=jid,proto3" json:"jid,omitempty"`
+	// RANGE_*: the session's number for the process or open file, the first and the
+	// last offset, 0 to 2^63-1.
+	RangeOwner uint64 `protobuf:"varint,11,opt,name=range_owner,json=rangeOwner,proto3" json:"range_owner,omitempty"`
+	RangeStart uint64 `protobuf:"varint,12,opt,name=range_start,json=rangeStart,proto3" json:"range_start,omitempty"`
+	RangeEnd   uint64 `protobuf:"varint,13,opt,name=range_end,json=rangeEnd,proto3" json:"range_end,omitempty"`
+	// RANGE_TEST: how many conflicts to leave out, to go on after `more`.
+	RangeSkip     uint64 `protobuf:"varint,14,opt,name=range_skip,json=rangeSkip,proto3" json:"range_skip,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -638,6 +666,34 @@ func (x *Request) GetJid() uint32 {
 	return 0
 }
 
+func (x *Request) GetRangeOwner() uint64 {
+	if x != nil {
+		return x.RangeOwner
+	}
+	return 0
+}
+
+func (x *Request) GetRangeStart() uint64 {
+	if x != nil {
+		return x.RangeStart
+	}
+	return 0
+}
+
+func (x *Request) GetRangeEnd() uint64 {
+	if x != nil {
+		return x.RangeEnd
+	}
+	return 0
+}
+
+func (x *Request) GetRangeSkip() uint64 {
+	if x != nil {
+		return x.RangeSkip
+	}
+	return 0
+}
+
 type Reply struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Seq     uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
@@ -650,7 +706,10 @@ type Reply struct {
 	// GRANTED only: bits of Status.
 	Status uint32 `protobuf:"varint,7,opt,name=status,proto3" json:"status,omitempty"`
 	// GRANTED only: the value block, if it was read.
-	Value         []byte `protobuf:"bytes,8,opt,name=value,proto3" json:"value,omitempty"`
+	Value []byte `protobuf:"bytes,8,opt,name=value,proto3" json:"value,omitempty"`
+	// RANGE_TEST: what keeps the range from being granted, and whether there is more.
+	Conflicts     []*RangeConflict `protobuf:"bytes,11,rep,name=conflicts,proto3" json:"conflicts,omitempty"`
+	More          bool             `protobuf:"varint,12,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -741,6 +800,125 @@ func (x *Reply) GetValue() []byte {
 	return nil
 }
 
+func (x *Reply) GetConflicts() []*RangeConflict {
+	if x != nil {
+		return x.Conflicts
+	}
+	return nil
+}
+
+func (x *Reply) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// RangeConflict is a byte range that stands in the way.
+type RangeConflict struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Session uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Owner   uint64                 `protobuf:"varint,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	Start   uint64                 `protobuf:"varint,3,opt,name=start,proto3" json:"start,omitempty"`
+	End     uint64                 `protobuf:"varint,4,opt,name=end,proto3" json:"end,omitempty"`
+	// PR to read, EX to write.
+	Mode Mode `protobuf:"varint,5,opt,name=mode,proto3,enum=gulm.v1.Mode" json:"mode,omitempty"`
+	// True if it is kept for a node that was declared dead, or withdrew.
+	Frozen bool `protobuf:"varint,6,opt,name=frozen,proto3" json:"frozen,omitempty"`
+	// True if it is not held, but waited for by somebody whose turn is before.
+	Waiting bool `protobuf:"varint,7,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	// The node that the session belongs to, as long as it is known.
+	Node          string `protobuf:"bytes,8,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RangeConflict) Reset() {
+	*x = RangeConflict{}
+	mi := &file_gulm_v1_lock_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RangeConflict) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RangeConflict) ProtoMessage() {}
+
+func (x *RangeConflict) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_lock_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RangeConflict.ProtoReflect.Descriptor instead.
+func (*RangeConflict) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RangeConflict) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *RangeConflict) GetOwner() uint64 {
+	if x != nil {
+		return x.Owner
+	}
+	return 0
+}
+
+func (x *RangeConflict) GetStart() uint64 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *RangeConflict) GetEnd() uint64 {
+	if x != nil {
+		return x.End
+	}
+	return 0
+}
+
+func (x *RangeConflict) GetMode() Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return Mode_MODE_NL
+}
+
+func (x *RangeConflict) GetFrozen() bool {
+	if x != nil {
+		return x.Frozen
+	}
+	return false
+}
+
+func (x *RangeConflict) GetWaiting() bool {
+	if x != nil {
+		return x.Waiting
+	}
+	return false
+}
+
+func (x *RangeConflict) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Lock  uint64                 `protobuf:"varint,1,opt,name=lock,proto3" json:"lock,omitempty"`
@@ -758,7 +936,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_gulm_v1_lock_proto_msgTypes[4]
+	mi := &file_gulm_v1_lock_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +948,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_lock_proto_msgTypes[4]
+	mi := &file_gulm_v1_lock_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -783,7 +961,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{4}
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Event) GetLock() uint64 {
@@ -854,7 +1032,7 @@ type SessionReply struct {
 
 func (x *SessionReply) Reset() {
 	*x = SessionReply{}
-	mi := &file_gulm_v1_lock_proto_msgTypes[5]
+	mi := &file_gulm_v1_lock_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -866,7 +1044,7 @@ func (x *SessionReply) String() string {
 func (*SessionReply) ProtoMessage() {}
 
 func (x *SessionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_lock_proto_msgTypes[5]
+	mi := &file_gulm_v1_lock_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -879,7 +1057,7 @@ func (x *SessionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionReply.ProtoReflect.Descriptor instead.
 func (*SessionReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{5}
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SessionReply) GetReplies() []*Reply {
@@ -942,7 +1120,7 @@ type JournalEvent struct {
 
 func (x *JournalEvent) Reset() {
 	*x = JournalEvent{}
-	mi := &file_gulm_v1_lock_proto_msgTypes[6]
+	mi := &file_gulm_v1_lock_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -954,7 +1132,7 @@ func (x *JournalEvent) String() string {
 func (*JournalEvent) ProtoMessage() {}
 
 func (x *JournalEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_lock_proto_msgTypes[6]
+	mi := &file_gulm_v1_lock_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -967,7 +1145,7 @@ func (x *JournalEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalEvent.ProtoReflect.Descriptor instead.
 func (*JournalEvent) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{6}
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *JournalEvent) GetKind() JournalEventKind {
@@ -1027,7 +1205,7 @@ type Attached struct {
 
 func (x *Attached) Reset() {
 	*x = Attached{}
-	mi := &file_gulm_v1_lock_proto_msgTypes[7]
+	mi := &file_gulm_v1_lock_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1039,7 +1217,7 @@ func (x *Attached) String() string {
 func (*Attached) ProtoMessage() {}
 
 func (x *Attached) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_lock_proto_msgTypes[7]
+	mi := &file_gulm_v1_lock_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1052,7 +1230,7 @@ func (x *Attached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attached.ProtoReflect.Descriptor instead.
 func (*Attached) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{7}
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Attached) GetApplied() uint64 {
@@ -1084,7 +1262,7 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\blogin_id\x18\x02 \x01(\fR\aloginId\x12\x1d\n" +
 	"\n" +
 	"seen_index\x18\x03 \x01(\x04R\tseenIndex\x12\x1c\n" +
-	"\tconfirmed\x18\x04 \x01(\x04R\tconfirmed\"\xc1\x02\n" +
+	"\tconfirmed\x18\x04 \x01(\x04R\tconfirmed\"\xbf\x03\n" +
 	"\aRequest\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1b\n" +
 	"\x02op\x18\x02 \x01(\x0e2\v.gulm.v1.OpR\x02op\x12\x12\n" +
@@ -1098,7 +1276,14 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\tvalue_len\x18\n" +
 	" \x01(\rR\bvalueLen\x12\x1a\n" +
 	"\bjournals\x18\x17 \x01(\rR\bjournals\x12\x10\n" +
-	"\x03jid\x18\x18 \x01(\rR\x03jid\"\xdc\x01\n" +
+	"\x03jid\x18\x18 \x01(\rR\x03jid\x12\x1f\n" +
+	"\vrange_owner\x18\v \x01(\x04R\n" +
+	"rangeOwner\x12\x1f\n" +
+	"\vrange_start\x18\f \x01(\x04R\n" +
+	"rangeStart\x12\x1b\n" +
+	"\trange_end\x18\r \x01(\x04R\brangeEnd\x12\x1d\n" +
+	"\n" +
+	"range_skip\x18\x0e \x01(\x04R\trangeSkip\"\xa6\x02\n" +
 	"\x05Reply\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12*\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x10.gulm.v1.OutcomeR\aoutcome\x12!\n" +
@@ -1107,7 +1292,18 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\x06number\x18\x05 \x01(\rR\x06number\x12\x16\n" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06status\x18\a \x01(\rR\x06status\x12\x14\n" +
-	"\x05value\x18\b \x01(\fR\x05value\"\xc2\x01\n" +
+	"\x05value\x18\b \x01(\fR\x05value\x124\n" +
+	"\tconflicts\x18\v \x03(\v2\x16.gulm.v1.RangeConflictR\tconflicts\x12\x12\n" +
+	"\x04more\x18\f \x01(\bR\x04more\"\xd0\x01\n" +
+	"\rRangeConflict\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x12\x14\n" +
+	"\x05owner\x18\x02 \x01(\x04R\x05owner\x12\x14\n" +
+	"\x05start\x18\x03 \x01(\x04R\x05start\x12\x10\n" +
+	"\x03end\x18\x04 \x01(\x04R\x03end\x12!\n" +
+	"\x04mode\x18\x05 \x01(\x0e2\r.gulm.v1.ModeR\x04mode\x12\x16\n" +
+	"\x06frozen\x18\x06 \x01(\bR\x06frozen\x12\x18\n" +
+	"\awaiting\x18\a \x01(\bR\awaiting\x12\x12\n" +
+	"\x04node\x18\b \x01(\tR\x04node\"\xc2\x01\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04lock\x18\x01 \x01(\x04R\x04lock\x12&\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x12.gulm.v1.EventKindR\x04kind\x12!\n" +
@@ -1132,7 +1328,7 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\vincarnation\x18\x06 \x01(\x04R\vincarnation\"8\n" +
 	"\bAttached\x12\x18\n" +
 	"\aapplied\x18\x01 \x01(\x04R\aapplied\x12\x12\n" +
-	"\x04term\x18\x02 \x01(\x04R\x04term*\xcd\x01\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term*\x9c\x02\n" +
 	"\x02Op\x12\x12\n" +
 	"\x0eOP_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aOP_LOCK\x10\x01\x12\x0e\n" +
@@ -1149,7 +1345,12 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\fOP_RECOVERED\x10\x1a\x12\x0e\n" +
 	"\n" +
 	"OP_UNMOUNT\x10\x1b\x12\x0f\n" +
-	"\vOP_WITHDRAW\x10\x1c*:\n" +
+	"\vOP_WITHDRAW\x10\x1c\x12\x11\n" +
+	"\rOP_RANGE_LOCK\x10\b\x12\x13\n" +
+	"\x0fOP_RANGE_UNLOCK\x10\t\x12\x11\n" +
+	"\rOP_RANGE_TEST\x10\n" +
+	"\x12\x12\n" +
+	"\x0eOP_RANGE_CLOSE\x10\v*:\n" +
 	"\tMountFlag\x12\x13\n" +
 	"\x0fMOUNT_FLAG_NONE\x10\x00\x12\x18\n" +
 	"\x14MOUNT_FLAG_SPECTATOR\x10\x01*\xc2\x01\n" +
@@ -1188,7 +1389,7 @@ func file_gulm_v1_lock_proto_rawDescGZIP() []byte {
 }
 
 var file_gulm_v1_lock_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_gulm_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_gulm_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_gulm_v1_lock_proto_goTypes = []any{
 	(Op)(0),                // 0: gulm.v1.Op
 	(MountFlag)(0),         // 1: gulm.v1.MountFlag
@@ -1199,35 +1400,38 @@ var file_gulm_v1_lock_proto_goTypes = []any{
 	(*Attach)(nil),         // 6: gulm.v1.Attach
 	(*Request)(nil),        // 7: gulm.v1.Request
 	(*Reply)(nil),          // 8: gulm.v1.Reply
-	(*Event)(nil),          // 9: gulm.v1.Event
-	(*SessionReply)(nil),   // 10: gulm.v1.SessionReply
-	(*JournalEvent)(nil),   // 11: gulm.v1.JournalEvent
-	(*Attached)(nil),       // 12: gulm.v1.Attached
-	(Mode)(0),              // 13: gulm.v1.Mode
-	(Policy)(0),            // 14: gulm.v1.Policy
+	(*RangeConflict)(nil),  // 9: gulm.v1.RangeConflict
+	(*Event)(nil),          // 10: gulm.v1.Event
+	(*SessionReply)(nil),   // 11: gulm.v1.SessionReply
+	(*JournalEvent)(nil),   // 12: gulm.v1.JournalEvent
+	(*Attached)(nil),       // 13: gulm.v1.Attached
+	(Mode)(0),              // 14: gulm.v1.Mode
+	(Policy)(0),            // 15: gulm.v1.Policy
 }
 var file_gulm_v1_lock_proto_depIdxs = []int32{
 	6,  // 0: gulm.v1.SessionRequest.attach:type_name -> gulm.v1.Attach
 	7,  // 1: gulm.v1.SessionRequest.requests:type_name -> gulm.v1.Request
 	0,  // 2: gulm.v1.Request.op:type_name -> gulm.v1.Op
-	13, // 3: gulm.v1.Request.mode:type_name -> gulm.v1.Mode
-	14, // 4: gulm.v1.Request.policy:type_name -> gulm.v1.Policy
+	14, // 3: gulm.v1.Request.mode:type_name -> gulm.v1.Mode
+	15, // 4: gulm.v1.Request.policy:type_name -> gulm.v1.Policy
 	2,  // 5: gulm.v1.Reply.outcome:type_name -> gulm.v1.Outcome
-	13, // 6: gulm.v1.Reply.mode:type_name -> gulm.v1.Mode
-	3,  // 7: gulm.v1.Event.kind:type_name -> gulm.v1.EventKind
-	13, // 8: gulm.v1.Event.mode:type_name -> gulm.v1.Mode
-	8,  // 9: gulm.v1.SessionReply.replies:type_name -> gulm.v1.Reply
-	9,  // 10: gulm.v1.SessionReply.events:type_name -> gulm.v1.Event
-	12, // 11: gulm.v1.SessionReply.attached:type_name -> gulm.v1.Attached
-	11, // 12: gulm.v1.SessionReply.journals:type_name -> gulm.v1.JournalEvent
-	4,  // 13: gulm.v1.JournalEvent.kind:type_name -> gulm.v1.JournalEventKind
-	5,  // 14: gulm.v1.LockService.Session:input_type -> gulm.v1.SessionRequest
-	10, // 15: gulm.v1.LockService.Session:output_type -> gulm.v1.SessionReply
-	15, // [15:16] is the sub-list for method output_type
-	14, // [14:15] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	14, // 6: gulm.v1.Reply.mode:type_name -> gulm.v1.Mode
+	9,  // 7: gulm.v1.Reply.conflicts:type_name -> gulm.v1.RangeConflict
+	14, // 8: gulm.v1.RangeConflict.mode:type_name -> gulm.v1.Mode
+	3,  // 9: gulm.v1.Event.kind:type_name -> gulm.v1.EventKind
+	14, // 10: gulm.v1.Event.mode:type_name -> gulm.v1.Mode
+	8,  // 11: gulm.v1.SessionReply.replies:type_name -> gulm.v1.Reply
+	10, // 12: gulm.v1.SessionReply.events:type_name -> gulm.v1.Event
+	13, // 13: gulm.v1.SessionReply.attached:type_name -> gulm.v1.Attached
+	12, // 14: gulm.v1.SessionReply.journals:type_name -> gulm.v1.JournalEvent
+	4,  // 15: gulm.v1.JournalEvent.kind:type_name -> gulm.v1.JournalEventKind
+	5,  // 16: gulm.v1.LockService.Session:input_type -> gulm.v1.SessionRequest
+	11, // 17: gulm.v1.LockService.Session:output_type -> gulm.v1.SessionReply
+	17, // [17:18] is the sub-list for method output_type
+	16, // [16:17] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_gulm_v1_lock_proto_init() }
@@ -1242,7 +1446,7 @@ func file_gulm_v1_lock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gulm_v1_lock_proto_rawDesc), len(file_gulm_v1_lock_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

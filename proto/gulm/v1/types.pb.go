@@ -306,6 +306,54 @@ func (LeaveFlag) EnumDescriptor() ([]byte, []int) {
 	return file_gulm_v1_types_proto_rawDescGZIP(), []int{3}
 }
 
+// RangeFlag modifies RANGE_*; FLAG_NOQUEUE goes with RANGE_LOCK as well.
+type RangeFlag int32
+
+const (
+	RangeFlag_RANGE_FLAG_NONE RangeFlag = 0
+	// The whole file in the way of flock(2), whose locks do not meet ranges.
+	RangeFlag_RANGE_FLAG_FLOCK RangeFlag = 2
+)
+
+// Enum value maps for RangeFlag.
+var (
+	RangeFlag_name = map[int32]string{
+		0: "RANGE_FLAG_NONE",
+		2: "RANGE_FLAG_FLOCK",
+	}
+	RangeFlag_value = map[string]int32{
+		"RANGE_FLAG_NONE":  0,
+		"RANGE_FLAG_FLOCK": 2,
+	}
+)
+
+func (x RangeFlag) Enum() *RangeFlag {
+	p := new(RangeFlag)
+	*p = x
+	return p
+}
+
+func (x RangeFlag) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RangeFlag) Descriptor() protoreflect.EnumDescriptor {
+	return file_gulm_v1_types_proto_enumTypes[4].Descriptor()
+}
+
+func (RangeFlag) Type() protoreflect.EnumType {
+	return &file_gulm_v1_types_proto_enumTypes[4]
+}
+
+func (x RangeFlag) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RangeFlag.Descriptor instead.
+func (RangeFlag) EnumDescriptor() ([]byte, []int) {
+	return file_gulm_v1_types_proto_rawDescGZIP(), []int{4}
+}
+
 // Status says more about a grant. The bits are the DLM's.
 type Status int32
 
@@ -350,11 +398,11 @@ func (x Status) String() string {
 }
 
 func (Status) Descriptor() protoreflect.EnumDescriptor {
-	return file_gulm_v1_types_proto_enumTypes[4].Descriptor()
+	return file_gulm_v1_types_proto_enumTypes[5].Descriptor()
 }
 
 func (Status) Type() protoreflect.EnumType {
-	return &file_gulm_v1_types_proto_enumTypes[4]
+	return &file_gulm_v1_types_proto_enumTypes[5]
 }
 
 func (x Status) Number() protoreflect.EnumNumber {
@@ -363,7 +411,7 @@ func (x Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Status.Descriptor instead.
 func (Status) EnumDescriptor() ([]byte, []int) {
-	return file_gulm_v1_types_proto_rawDescGZIP(), []int{4}
+	return file_gulm_v1_types_proto_rawDescGZIP(), []int{5}
 }
 
 // NodeState is what the cluster holds a node to be.
@@ -405,11 +453,11 @@ func (x NodeState) String() string {
 }
 
 func (NodeState) Descriptor() protoreflect.EnumDescriptor {
-	return file_gulm_v1_types_proto_enumTypes[5].Descriptor()
+	return file_gulm_v1_types_proto_enumTypes[6].Descriptor()
 }
 
 func (NodeState) Type() protoreflect.EnumType {
-	return &file_gulm_v1_types_proto_enumTypes[5]
+	return &file_gulm_v1_types_proto_enumTypes[6]
 }
 
 func (x NodeState) Number() protoreflect.EnumNumber {
@@ -418,7 +466,7 @@ func (x NodeState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NodeState.Descriptor instead.
 func (NodeState) EnumDescriptor() ([]byte, []int) {
-	return file_gulm_v1_types_proto_rawDescGZIP(), []int{5}
+	return file_gulm_v1_types_proto_rawDescGZIP(), []int{6}
 }
 
 // ServerRole is what a lock server is at the moment.
@@ -462,11 +510,11 @@ func (x ServerRole) String() string {
 }
 
 func (ServerRole) Descriptor() protoreflect.EnumDescriptor {
-	return file_gulm_v1_types_proto_enumTypes[6].Descriptor()
+	return file_gulm_v1_types_proto_enumTypes[7].Descriptor()
 }
 
 func (ServerRole) Type() protoreflect.EnumType {
-	return &file_gulm_v1_types_proto_enumTypes[6]
+	return &file_gulm_v1_types_proto_enumTypes[7]
 }
 
 func (x ServerRole) Number() protoreflect.EnumNumber {
@@ -475,7 +523,7 @@ func (x ServerRole) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ServerRole.Descriptor instead.
 func (ServerRole) EnumDescriptor() ([]byte, []int) {
-	return file_gulm_v1_types_proto_rawDescGZIP(), []int{6}
+	return file_gulm_v1_types_proto_rawDescGZIP(), []int{7}
 }
 
 // Policy is what must happen before the locks of a failed node are released.
@@ -507,11 +555,11 @@ func (x Policy) String() string {
 }
 
 func (Policy) Descriptor() protoreflect.EnumDescriptor {
-	return file_gulm_v1_types_proto_enumTypes[7].Descriptor()
+	return file_gulm_v1_types_proto_enumTypes[8].Descriptor()
 }
 
 func (Policy) Type() protoreflect.EnumType {
-	return &file_gulm_v1_types_proto_enumTypes[7]
+	return &file_gulm_v1_types_proto_enumTypes[8]
 }
 
 func (x Policy) Number() protoreflect.EnumNumber {
@@ -520,7 +568,7 @@ func (x Policy) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Policy.Descriptor instead.
 func (Policy) EnumDescriptor() ([]byte, []int) {
-	return file_gulm_v1_types_proto_rawDescGZIP(), []int{7}
+	return file_gulm_v1_types_proto_rawDescGZIP(), []int{8}
 }
 
 // Error is a refusal. `reason` is one of the append-only strings of package
@@ -689,7 +737,10 @@ const file_gulm_v1_types_proto_rawDesc = "" +
 	"\x15JOIN_FLAG_KEEP_VALUES\x10\x04*6\n" +
 	"\tLeaveFlag\x12\x13\n" +
 	"\x0fLEAVE_FLAG_NONE\x10\x00\x12\x14\n" +
-	"\x10LEAVE_FLAG_FORCE\x10\x01*r\n" +
+	"\x10LEAVE_FLAG_FORCE\x10\x01*6\n" +
+	"\tRangeFlag\x12\x13\n" +
+	"\x0fRANGE_FLAG_NONE\x10\x00\x12\x14\n" +
+	"\x10RANGE_FLAG_FLOCK\x10\x02*r\n" +
 	"\x06Status\x12\x0f\n" +
 	"\vSTATUS_NONE\x10\x00\x12\x12\n" +
 	"\x0eSTATUS_DEMOTED\x10\x01\x12\x16\n" +
@@ -722,23 +773,24 @@ func file_gulm_v1_types_proto_rawDescGZIP() []byte {
 	return file_gulm_v1_types_proto_rawDescData
 }
 
-var file_gulm_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_gulm_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
 var file_gulm_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_gulm_v1_types_proto_goTypes = []any{
 	(Mode)(0),             // 0: gulm.v1.Mode
 	(Flag)(0),             // 1: gulm.v1.Flag
 	(JoinFlag)(0),         // 2: gulm.v1.JoinFlag
 	(LeaveFlag)(0),        // 3: gulm.v1.LeaveFlag
-	(Status)(0),           // 4: gulm.v1.Status
-	(NodeState)(0),        // 5: gulm.v1.NodeState
-	(ServerRole)(0),       // 6: gulm.v1.ServerRole
-	(Policy)(0),           // 7: gulm.v1.Policy
-	(*Error)(nil),         // 8: gulm.v1.Error
-	(*ServerAddress)(nil), // 9: gulm.v1.ServerAddress
-	nil,                   // 10: gulm.v1.Error.MetadataEntry
+	(RangeFlag)(0),        // 4: gulm.v1.RangeFlag
+	(Status)(0),           // 5: gulm.v1.Status
+	(NodeState)(0),        // 6: gulm.v1.NodeState
+	(ServerRole)(0),       // 7: gulm.v1.ServerRole
+	(Policy)(0),           // 8: gulm.v1.Policy
+	(*Error)(nil),         // 9: gulm.v1.Error
+	(*ServerAddress)(nil), // 10: gulm.v1.ServerAddress
+	nil,                   // 11: gulm.v1.Error.MetadataEntry
 }
 var file_gulm_v1_types_proto_depIdxs = []int32{
-	10, // 0: gulm.v1.Error.metadata:type_name -> gulm.v1.Error.MetadataEntry
+	11, // 0: gulm.v1.Error.metadata:type_name -> gulm.v1.Error.MetadataEntry
 	1,  // [1:1] is the sub-list for method output_type
 	1,  // [1:1] is the sub-list for method input_type
 	1,  // [1:1] is the sub-list for extension type_name
@@ -756,7 +808,7 @@ func file_gulm_v1_types_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gulm_v1_types_proto_rawDesc), len(file_gulm_v1_types_proto_rawDesc)),
-			NumEnums:      8,
+			NumEnums:      9,
 			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -658,8 +658,13 @@ type Request struct {
 	Value     []byte                 `protobuf:"bytes,9,opt,name=value,proto3" json:"value,omitempty"`
 	ValueLen  uint32                 `protobuf:"varint,10,opt,name=value_len,json=valueLen,proto3" json:"value_len,omitempty"`
 	// How many journals the file system has, and the one that was recovered.
-	Journals      uint32 `protobuf:"varint,23,opt,name=journals,proto3" json:"journals,omitempty"`
-	Jid           uint32 `protobuf:"varint,24,opt,name=jid,proto3" json:"jid,omitempty"`
+	Journals uint32 `protobuf:"varint,23,opt,name=journals,proto3" json:"journals,omitempty"`
+	Jid      uint32 `protobuf:"varint,24,opt,name=jid,proto3" json:"jid,omitempty"`
+	// Of byte ranges.
+	RangeOwner    uint64 `protobuf:"varint,11,opt,name=range_owner,json=rangeOwner,proto3" json:"range_owner,omitempty"`
+	RangeStart    uint64 `protobuf:"varint,12,opt,name=range_start,json=rangeStart,proto3" json:"range_start,omitempty"`
+	RangeEnd      uint64 `protobuf:"varint,13,opt,name=range_end,json=rangeEnd,proto3" json:"range_end,omitempty"`
+	RangeSkip     uint64 `protobuf:"varint,14,opt,name=range_skip,json=rangeSkip,proto3" json:"range_skip,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -774,6 +779,34 @@ func (x *Request) GetJournals() uint32 {
 func (x *Request) GetJid() uint32 {
 	if x != nil {
 		return x.Jid
+	}
+	return 0
+}
+
+func (x *Request) GetRangeOwner() uint64 {
+	if x != nil {
+		return x.RangeOwner
+	}
+	return 0
+}
+
+func (x *Request) GetRangeStart() uint64 {
+	if x != nil {
+		return x.RangeStart
+	}
+	return 0
+}
+
+func (x *Request) GetRangeEnd() uint64 {
+	if x != nil {
+		return x.RangeEnd
+	}
+	return 0
+}
+
+func (x *Request) GetRangeSkip() uint64 {
+	if x != nil {
+		return x.RangeSkip
 	}
 	return 0
 }
@@ -2273,7 +2306,7 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x05Group\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x1c\n" +
 	"\tconfirmed\x18\x02 \x01(\x04R\tconfirmed\x12/\n" +
-	"\brequests\x18\x03 \x03(\v2\x13.raftlog.v1.RequestR\brequests\"\x94\x02\n" +
+	"\brequests\x18\x03 \x03(\v2\x13.raftlog.v1.RequestR\brequests\"\x92\x03\n" +
 	"\aRequest\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x0e\n" +
 	"\x02op\x18\x02 \x01(\rR\x02op\x12\x12\n" +
@@ -2287,7 +2320,14 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\tvalue_len\x18\n" +
 	" \x01(\rR\bvalueLen\x12\x1a\n" +
 	"\bjournals\x18\x17 \x01(\rR\bjournals\x12\x10\n" +
-	"\x03jid\x18\x18 \x01(\rR\x03jid\"\xd9\x01\n" +
+	"\x03jid\x18\x18 \x01(\rR\x03jid\x12\x1f\n" +
+	"\vrange_owner\x18\v \x01(\x04R\n" +
+	"rangeOwner\x12\x1f\n" +
+	"\vrange_start\x18\f \x01(\x04R\n" +
+	"rangeStart\x12\x1b\n" +
+	"\trange_end\x18\r \x01(\x04R\brangeEnd\x12\x1d\n" +
+	"\n" +
+	"range_skip\x18\x0e \x01(\x04R\trangeSkip\"\xd9\x01\n" +
 	"\x05Login\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x19\n" +

@@ -66,7 +66,7 @@ func answered(t *testing.T, c state.Command, requests int) {
 	message := session.Message{Replies: result.Replies, Events: result.Events, Index: 3}
 	for more := true; more; {
 		var reply *gulmv1.SessionReply
-		reply, more = nextReply(&message)
+		reply, more = (&Edge{}).nextReply(&message)
 		if _, err := proto.Marshal(reply); err != nil {
 			t.Error(err)
 		}
@@ -115,7 +115,7 @@ func TestNextReply_IndexComesLast(t *testing.T) {
 	next, events, parts := uint64(0), 0, 0
 	for more := true; more; parts++ {
 		var r *gulmv1.SessionReply
-		r, more = nextReply(&m)
+		r, more = (&Edge{}).nextReply(&m)
 		if more && (r.GetIndex() != 0 || r.GetBeat() != 0) || !more && (r.GetIndex() != 9 || r.GetBeat() != 4) {
 			t.Errorf("part %d has index %d and beat %d", parts, r.GetIndex(), r.GetBeat())
 		}

@@ -144,7 +144,7 @@ func (e *Edge) send(
 			return err
 		}
 		for {
-			reply, more := nextReply(&m)
+			reply, more := e.nextReply(&m)
 			if err := stream.Send(reply); err != nil {
 				return err
 			}
@@ -157,10 +157,10 @@ func (e *Edge) send(
 
 // nextReply takes up to itemsPerMessage replies or events out of m; only the
 // last part carries the index, since nothing is told before all of it is.
-func nextReply(m *session.Message) (*gulmv1.SessionReply, bool) {
+func (e *Edge) nextReply(m *session.Message) (*gulmv1.SessionReply, bool) {
 	reply := &gulmv1.SessionReply{}
 	n := min(len(m.Replies), itemsPerMessage)
-	reply.Replies, m.Replies = repliesToWire(m.Replies[:n]), m.Replies[n:]
+	reply.Replies, m.Replies = e.repliesToWire(m.Replies[:n]), m.Replies[n:]
 	n = 0
 	if len(m.Replies) == 0 {
 		n = min(len(m.Events), itemsPerMessage)
@@ -189,6 +189,7 @@ func requestsFromWire(in []*gulmv1.Request) []state.Request {
 			Seq: r.GetSeq(), Op: small[state.Op](r.GetOp()), Lock: lock.ID(r.GetLock()), Lockspace: r.GetLockspace(), Name: name,
 			Mode: small[lock.Mode](r.GetMode()), Flags: lock.Flags(r.GetFlags()), Policy: small[lock.Policy](r.GetPolicy()),
 			Value: value, ValueLen: uint8(r.GetValueLen()), Journals: r.GetJournals(), JID: r.GetJid(),
+			Range: state.Range{Owner: r.GetRangeOwner(), Start: r.GetRangeStart(), End: r.GetRangeEnd(), Skip: r.GetRangeSkip()},
 		}
 	}
 	return out
@@ -203,13 +204,16 @@ func small[T ~uint8, E ~int32](e E) T {
 	return T(e)
 }
 
-func repliesToWire(in []state.Reply) []*gulmv1.Reply {
+func (e *Edge) repliesToWire(in []state.Reply) []*gulmv1.Reply {
 	out, values := make([]*gulmv1.Reply, len(in)), make([]gulmv1.Reply, len(in))
 	for i := range in {
 		r, w := &in[i], &values[i]
 		w.Seq, w.Outcome, w.Mode = r.Seq, gulmv1.Outcome(r.Outcome), gulmv1.Mode(r.Mode)
 		w.Token, w.Number, w.Reason = r.Token, r.Number, r.Reason.String()
 		w.Status, w.Value = uint32(r.Status), r.Value
+		if r.Conflicts != nil {
+			w.Conflicts, w.More = e.conflictsToWire(r.Conflicts.List), r.Conflicts.More
+		}
 		out[i] = w
 	}
 	return out

@@ -66,7 +66,7 @@ func answered(t *testing.T, c state.Command, requests int) {
 	message := session.Message{Replies: result.Replies, Events: result.Events, Index: 3}
 	for more := true; more; {
 		var reply *gulmv1.SessionReply
-		reply, more = (&Edge{}).nextReply(&message)
+		reply, more = nextReply(&message, noNames)
 		if _, err := proto.Marshal(reply); err != nil {
 			t.Error(err)
 		}
@@ -115,7 +115,7 @@ func TestNextReply_IndexComesLast(t *testing.T) {
 	next, events, parts := uint64(0), 0, 0
 	for more := true; more; parts++ {
 		var r *gulmv1.SessionReply
-		r, more = (&Edge{}).nextReply(&m)
+		r, more = nextReply(&m, noNames)
 		if more && (r.GetIndex() != 0 || r.GetBeat() != 0) || !more && (r.GetIndex() != 9 || r.GetBeat() != 4) {
 			t.Errorf("part %d has index %d and beat %d", parts, r.GetIndex(), r.GetBeat())
 		}
@@ -134,3 +134,6 @@ func TestNextReply_IndexComesLast(t *testing.T) {
 		t.Errorf("%d replies and %d events arrived", next, events)
 	}
 }
+
+// noNames knows nobody.
+func noNames(in []lock.RangeConflict) []string { return make([]string, len(in)) }

@@ -144,7 +144,7 @@ func (e *Edge) send(
 			return err
 		}
 		for {
-			reply, more := e.nextReply(&m)
+			reply, more := nextReply(&m, e.nodeNames)
 			if err := stream.Send(reply); err != nil {
 				return err
 			}
@@ -157,10 +157,10 @@ func (e *Edge) send(
 
 // nextReply takes up to itemsPerMessage replies or events out of m; only the
 // last part carries the index, since nothing is told before all of it is.
-func (e *Edge) nextReply(m *session.Message) (*gulmv1.SessionReply, bool) {
+func nextReply(m *session.Message, names namer) (*gulmv1.SessionReply, bool) {
 	reply := &gulmv1.SessionReply{}
 	n := min(len(m.Replies), itemsPerMessage)
-	reply.Replies, m.Replies = e.repliesToWire(m.Replies[:n]), m.Replies[n:]
+	reply.Replies, m.Replies = repliesToWire(m.Replies[:n], names), m.Replies[n:]
 	n = 0
 	if len(m.Replies) == 0 {
 		n = min(len(m.Events), itemsPerMessage)
@@ -204,7 +204,7 @@ func small[T ~uint8, E ~int32](e E) T {
 	return T(e)
 }
 
-func (e *Edge) repliesToWire(in []state.Reply) []*gulmv1.Reply {
+func repliesToWire(in []state.Reply, names namer) []*gulmv1.Reply {
 	out, values := make([]*gulmv1.Reply, len(in)), make([]gulmv1.Reply, len(in))
 	for i := range in {
 		r, w := &in[i], &values[i]
@@ -212,7 +212,7 @@ func (e *Edge) repliesToWire(in []state.Reply) []*gulmv1.Reply {
 		w.Token, w.Number, w.Reason = r.Token, r.Number, r.Reason.String()
 		w.Status, w.Value = uint32(r.Status), r.Value
 		if r.Conflicts != nil {
-			w.Conflicts, w.More = e.conflictsToWire(r.Conflicts.List), r.Conflicts.More
+			w.Conflicts, w.More = conflictsToWire(r.Conflicts.List, names(r.Conflicts.List)), r.Conflicts.More
 		}
 		out[i] = w
 	}

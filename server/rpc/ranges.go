@@ -6,18 +6,30 @@ import (
 	"lock_gulmd/server/state"
 )
 
-// conflictsToWire names the nodes of those who are in the way, as they are now.
-func (e *Edge) conflictsToWire(in []lock.RangeConflict) []*gulmv1.RangeConflict {
-	out := make([]*gulmv1.RangeConflict, 0, len(in))
+// namer returns the names of the nodes of conflicts.
+type namer func([]lock.RangeConflict) []string
+
+// nodeNames returns the names of the nodes of those who are in the way, as they
+// are now.
+func (e *Edge) nodeNames(in []lock.RangeConflict) []string {
+	out := make([]string, len(in))
 	e.cfg.Machine.View(func(s *state.State) {
 		for i := range in {
-			c := &in[i]
-			out = append(out, &gulmv1.RangeConflict{
-				Session: sessionOf(c.Owner), Owner: c.Owner.Number, Start: c.Start, End: c.End, Mode: rangeMode(c.Kind),
-				Frozen: c.Frozen, Waiting: c.Waiting, Node: nodeOf(s, c.Owner.Session),
-			})
+			out[i] = nodeOf(s, in[i].Owner.Session)
 		}
 	})
+	return out
+}
+
+func conflictsToWire(in []lock.RangeConflict, nodes []string) []*gulmv1.RangeConflict {
+	out := make([]*gulmv1.RangeConflict, 0, len(in))
+	for i := range in {
+		c := &in[i]
+		out = append(out, &gulmv1.RangeConflict{
+			Session: sessionOf(c.Owner), Owner: c.Owner.Number, Start: c.Start, End: c.End, Mode: rangeMode(c.Kind),
+			Frozen: c.Frozen, Waiting: c.Waiting, Node: nodes[i],
+		})
+	}
 	return out
 }
 

@@ -50,6 +50,22 @@ func deadlinesOf(login *gulmv1.LoginReply) (deadlines, error) {
 	}, nil
 }
 
+// Deadlines are the times that a node keeps, each counted from before it sent the
+// newest beat that was acknowledged.
+type Deadlines struct {
+	// Beat is when the next one is sent.
+	Beat time.Duration
+	// Jeopardy and Lost are when the node's state becomes that.
+	Jeopardy, Lost time.Duration
+}
+
+// DeadlinesFor returns the deadlines for a heartbeat rate and an expiry time of
+// the servers, or an error that wraps gulmerr.ErrBadConfig.
+func DeadlinesFor(rate, expiry time.Duration) (Deadlines, error) {
+	d, err := deadlinesOf(&gulmv1.LoginReply{HeartbeatRateMs: rate.Milliseconds(), ExpiryMs: expiry.Milliseconds()})
+	return Deadlines{Beat: d.beat, Jeopardy: d.jeopardy, Lost: d.lost}, err
+}
+
 // sentBeat is a beat that was not acknowledged yet.
 type sentBeat struct {
 	number uint64

@@ -88,6 +88,14 @@ type sessionJSON struct {
 	Locked    bool `json:"locked"`
 	Container bool `json:"container"`
 	Server    bool `json:"server"`
+	// LastBeatMs is -1 unless the master answers and the node is logged in.
+	LastBeatMs int64 `json:"last_beat_ms"`
+	// ExpiryMs is the silence after which the process was told that its node is
+	// expired.
+	ExpiryMs int64 `json:"expiry_ms"`
+	// WatchdogMs is how long after the process counts its locks as lost the
+	// machine has reset itself at the latest, 0 without a watchdog.
+	WatchdogMs int64 `json:"watchdog_ms"`
 }
 
 // fenceJSON is one fence. State is wanted, proved or acknowledged.
@@ -170,6 +178,7 @@ func nodeToJSON(n *gulmv1.Node) nodeJSON {
 		out.Sessions = append(out.Sessions, sessionJSON{
 			Session: s.GetSession(), Process: s.GetProcess(), Locks: s.GetLocks(), Attached: s.GetAttached(),
 			Important: !s.GetUnimportant(), Locked: s.GetLocked(), Container: s.GetContainer(), Server: s.GetServer(),
+			LastBeatMs: s.GetLastBeatMs(), ExpiryMs: s.GetExpiryMs(), WatchdogMs: s.GetWatchdogMs(),
 		})
 	}
 	return out

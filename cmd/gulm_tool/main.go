@@ -38,6 +38,7 @@ var verbs = []func(*tool.Env) *cobra.Command{
 	nodelistCommand,
 	shutdownCommand,
 	statusCommand,
+	timeoutsCommand,
 	versionCommand,
 }
 

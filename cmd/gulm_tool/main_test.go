@@ -11,6 +11,7 @@ import (
 	"lock_gulmd/cmd/internal/tool"
 	"lock_gulmd/cmd/internal/tool/tooltest"
 	"lock_gulmd/fence"
+	"lock_gulmd/fence/process"
 	"lock_gulmd/proto/gulmerr"
 )
 
@@ -21,7 +22,9 @@ func TestMain(m *testing.M) {
 		os.Unsetenv(name)
 	}
 	testscript.Main(m, map[string]func(){
-		"lock_gulmd": func() { os.Exit(daemon.Main(os.Args[1:], os.Stdout, os.Stderr)) },
+		"fence_process": func() { os.Exit(process.Main(os.Stdin, os.Stdout, os.Stderr, os.Args[1:])) },
+		"lock_holder":   func() { os.Exit(holdLock(os.Args[1:], os.Stdout, os.Stderr)) },
+		"lock_gulmd":    func() { os.Exit(daemon.Main(os.Args[1:], os.Stdout, os.Stderr)) },
 	})
 }
 

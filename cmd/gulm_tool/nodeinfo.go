@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -18,8 +19,10 @@ func nodeinfoCommand(env *tool.Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "nodeinfo NODE",
 		Short: "Show all that is known of one node",
-		Long: `Shows one node as the master knows it: its sessions and its pending or latest
-fence with what the agents wrote. Without a master, what another server knows is
+		Long: `Shows one node as the master knows it: its processes, each with the silence after
+which it was told that the node is expired and the watchdog that it has armed, its
+pending or latest fence with what the agents wrote, and what is waited for on its
+account. Without a master, what another server knows is
 shown, and the exit status is 3. With --json prints the node as one object.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -40,7 +43,7 @@ shown, and the exit status is 3. With --json prints the node as one object.`,
 			if env.JSON {
 				err = env.PrintJSON(nodeToJSON(v.best.GetNodes()[i]))
 			} else {
-				err = printNode(env.Stdout, v.best.GetNodes()[i])
+				err = printNode(env.Stdout, v.best.GetNodes()[i], waitsFor(v, args[0]))
 			}
 			if err != nil {
 				return err
@@ -50,7 +53,7 @@ shown, and the exit status is 3. With --json prints the node as one object.`,
 	}
 }
 
-func printNode(w io.Writer, n *gulmv1.Node) error {
+func printNode(w io.Writer, n *gulmv1.Node, waiting []string) error {
 	rows := [][]string{
 		{"node:", tool.Line(n.GetName())},
 		{"address:", tool.Line(n.GetAddress())},
@@ -67,18 +70,46 @@ func printNode(w io.Writer, n *gulmv1.Node) error {
 		return err
 	}
 	tool.ShowAttempts(w, "  ", n.GetFence())
+	for _, text := range waiting {
+		fmt.Fprintf(w, "waiting for:  %s\n", tool.Line(text))
+	}
 	if len(n.GetSessions()) == 0 {
 		return nil
 	}
 	fmt.Fprintln(w)
-	rows = [][]string{{"SESSION", "LOCKS", "ATTACHED", "SERVICE", "PROCESS"}}
+	rows = [][]string{{"SESSION", "LOCKS", "ATTACHED", "SERVICE", "LAST BEAT", "EXPIRY", "WATCHDOG", "PROCESS"}}
 	for _, s := range n.GetSessions() {
 		rows = append(rows, []string{
 			strconv.FormatUint(s.GetSession(), 10), strconv.FormatUint(s.GetLocks(), 10), yesNo(s.GetAttached()), service(s),
-			tool.Line(s.GetProcess()),
+			tool.Ago(s.GetLastBeatMs()), tool.Ago(s.GetExpiryMs()), watchdogWords(s), tool.Line(s.GetProcess()),
 		})
 	}
 	return tool.Table(w, "", rows)
+}
+
+// watchdogWords says after what time without a sign of life the watchdog has reset
+// the machine.
+func watchdogWords(s *gulmv1.Session) string {
+	if s.GetWatchdogMs() == 0 {
+		return "none"
+	}
+	return "after " + tool.Ago(s.GetExpiryMs()+s.GetWatchdogMs())
+}
+
+// waitsFor returns what a cluster waits for that has to do with a node.
+func waitsFor(v *view, node string) []string {
+	var out []string
+	for _, text := range v.waitingFor() {
+		if slices.Contains(strings.FieldsFunc(text, notInName), node) {
+			out = append(out, text)
+		}
+	}
+	return out
+}
+
+// notInName reports whether a character ends the name of a node.
+func notInName(r rune) bool {
+	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '-' && r != '_' && r != '.'
 }
 
 // fenceWords says in one line how the pending or latest fence stands.

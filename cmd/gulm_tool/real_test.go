@@ -60,22 +60,30 @@ func freePorts(t *testing.T, n int) []int {
 // the configuration, the address, and a function that waits for its end.
 func realServer(t *testing.T) (dir, address string, wait func() error) {
 	t.Helper()
-	dir = t.TempDir()
+	return realServerWith(t, t.TempDir(), `people { agent = "fence_manual" }`)
+}
+
+// realServerWith has another device than people to fence with, and a folder for
+// its configuration.
+func realServerWith(t *testing.T, dir, device string, args ...string) (_, address string, wait func() error) {
+	t.Helper()
 	ports := freePorts(t, 2)
 	for name, text := range map[string]string{
 		"cluster.ccs": "cluster { name = \"farm7\" lock_gulm { servers = [\"lk1\"] } }\n",
 		"nodes.ccs": fmt.Sprintf(`nodes {
-  lk1  { ip_interfaces { lo = "127.0.0.1" } core_port = %d raft_port = %d fence { m { people { } } } }
-  fs01 { ip_interfaces { lo = "127.0.0.21" } fence { m { people { } } } }
-  fs02 { ip_interfaces { lo = "127.0.0.22" } fence { m { people { } } } }
-}`, ports[0], ports[1]),
-		"fence.ccs": "fence_devices { people { agent = \"fence_manual\" } }\n",
+  lk1  { ip_interfaces { lo = "127.0.0.1" } core_port = %[1]d raft_port = %[2]d fence { m { %[3]s { } } } }
+  fs01 { ip_interfaces { lo = "127.0.0.21" } fence { m { %[3]s { } } } }
+  fs02 { ip_interfaces { lo = "127.0.0.22" } fence { m { %[3]s { } } } }
+}`, ports[0], ports[1], strings.Fields(device)[0]),
+		"fence.ccs": "fence_devices { " + device + " }\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command("lock_gulmd", "--config", dir, "--name", "lk1", "--data-dir", filepath.Join(dir, "data"), "--development")
+	cmd := exec.Command("lock_gulmd", append([]string{
+		"--config", dir, "--name", "lk1", "--data-dir", filepath.Join(dir, "data"), "--development",
+	}, args...)...)
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {

@@ -21,11 +21,19 @@ const (
 	lateFloor = 250 * time.Millisecond
 )
 
-// lookPeriod is how often a master looks who is late.
-func (c *Config) lookPeriod() time.Duration { return max(c.HeartbeatRate/looksPerRate, minLook) }
+// LookPeriod is how often a master looks who is late.
+func LookPeriod(heartbeatRate time.Duration) time.Duration {
+	return max(heartbeatRate/looksPerRate, minLook)
+}
+
+// Lateness is how much later than that a look of a master may come. If it comes
+// later, the master doubts itself, and every node gets its full time anew.
+func Lateness(heartbeatRate time.Duration) time.Duration { return max(heartbeatRate/2, lateFloor) }
+
+func (c *Config) lookPeriod() time.Duration { return LookPeriod(c.HeartbeatRate) }
 
 // patience is how late this server's own goroutines may be.
-func (c *Config) patience() time.Duration { return c.lookPeriod() + max(c.HeartbeatRate/2, lateFloor) }
+func (c *Config) patience() time.Duration { return c.lookPeriod() + Lateness(c.HeartbeatRate) }
 
 // pulse notices when this server itself stood still. It waits for nothing but the
 // clock, so a majority that takes long is not mistaken for that.

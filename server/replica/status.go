@@ -171,3 +171,10 @@ func (r *Replica) quorate(s Status) bool {
 	}
 	return heard > voters/2
 }
+
+// MasterSilence is how long a leader may be silent before another one is elected,
+// at least; each server waits for up to twice as long.
+func (r *Replica) MasterSilence() time.Duration { return r.cfg.HeartbeatTimeout }
+
+// Election is the length of one election, at least; up to twice as long.
+func (r *Replica) Election() time.Duration { return r.cfg.ElectionTimeout }

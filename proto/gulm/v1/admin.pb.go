@@ -1279,6 +1279,356 @@ func (*ResumeFencingReply) Descriptor() ([]byte, []int) {
 	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
+type TimeoutsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TimeoutsRequest) Reset() {
+	*x = TimeoutsRequest{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TimeoutsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TimeoutsRequest) ProtoMessage() {}
+
+func (x *TimeoutsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TimeoutsRequest.ProtoReflect.Descriptor instead.
+func (*TimeoutsRequest) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{18}
+}
+
+// TimeoutsReply is what the answering server goes by.
+type TimeoutsReply struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Cluster string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	// The answering server; empty if the configuration answers.
+	Server string `protobuf:"bytes,2,opt,name=server,proto3" json:"server,omitempty"`
+	// How many lock servers there are.
+	Servers         uint32 `protobuf:"varint,3,opt,name=servers,proto3" json:"servers,omitempty"`
+	HeartbeatRateMs int64  `protobuf:"varint,4,opt,name=heartbeat_rate_ms,json=heartbeatRateMs,proto3" json:"heartbeat_rate_ms,omitempty"`
+	ExpiryMs        int64  `protobuf:"varint,5,opt,name=expiry_ms,json=expiryMs,proto3" json:"expiry_ms,omitempty"`
+	// How often a master looks who is late, and how late it may be itself.
+	LookMs     int64 `protobuf:"varint,6,opt,name=look_ms,json=lookMs,proto3" json:"look_ms,omitempty"`
+	LatenessMs int64 `protobuf:"varint,7,opt,name=lateness_ms,json=latenessMs,proto3" json:"lateness_ms,omitempty"`
+	// Silence of the master before the servers elect another one, at least; up to
+	// twice as long.
+	MasterSilenceMs int64 `protobuf:"varint,8,opt,name=master_silence_ms,json=masterSilenceMs,proto3" json:"master_silence_ms,omitempty"`
+	// Length of one election.
+	ElectionMs int64 `protobuf:"varint,9,opt,name=election_ms,json=electionMs,proto3" json:"election_ms,omitempty"`
+	// Waited after the first round over all fence methods that failed, and up to
+	// what that grows.
+	FencePauseMs    int64           `protobuf:"varint,10,opt,name=fence_pause_ms,json=fencePauseMs,proto3" json:"fence_pause_ms,omitempty"`
+	FencePauseMaxMs int64           `protobuf:"varint,11,opt,name=fence_pause_max_ms,json=fencePauseMaxMs,proto3" json:"fence_pause_max_ms,omitempty"`
+	Nodes           []*NodeTimeouts `protobuf:"bytes,12,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *TimeoutsReply) Reset() {
+	*x = TimeoutsReply{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TimeoutsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TimeoutsReply) ProtoMessage() {}
+
+func (x *TimeoutsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TimeoutsReply.ProtoReflect.Descriptor instead.
+func (*TimeoutsReply) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *TimeoutsReply) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *TimeoutsReply) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *TimeoutsReply) GetServers() uint32 {
+	if x != nil {
+		return x.Servers
+	}
+	return 0
+}
+
+func (x *TimeoutsReply) GetHeartbeatRateMs() int64 {
+	if x != nil {
+		return x.HeartbeatRateMs
+	}
+	return 0
+}
+
+func (x *TimeoutsReply) GetExpiryMs() int64 {
+	if x != nil {
+		return x.ExpiryMs
+	}
+	return 0
+}
+
+func (x *TimeoutsReply) GetLookMs() int64 {
+	if x != nil {
+		return x.LookMs
+	}
+	return 0
+}
+
+func (x *TimeoutsReply) GetLatenessMs() int64 {
+	if x != nil {
+		return x.LatenessMs
+	}
+	return 0
+}
+
+func (x *TimeoutsReply) GetMasterSilenceMs() int64 {
+	if x != nil {
+		return x.MasterSilenceMs
+	}
+	return 0
+}
+
+func (x *TimeoutsReply) GetElectionMs() int64 {
+	if x != nil {
+		return x.ElectionMs
+	}
+	return 0
+}
+
+func (x *TimeoutsReply) GetFencePauseMs() int64 {
+	if x != nil {
+		return x.FencePauseMs
+	}
+	return 0
+}
+
+func (x *TimeoutsReply) GetFencePauseMaxMs() int64 {
+	if x != nil {
+		return x.FencePauseMaxMs
+	}
+	return 0
+}
+
+func (x *TimeoutsReply) GetNodes() []*NodeTimeouts {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+// NodeTimeouts is how a node is fenced.
+type NodeTimeouts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Methods       []*MethodTimeouts      `protobuf:"bytes,2,rep,name=methods,proto3" json:"methods,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeTimeouts) Reset() {
+	*x = NodeTimeouts{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeTimeouts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeTimeouts) ProtoMessage() {}
+
+func (x *NodeTimeouts) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeTimeouts.ProtoReflect.Descriptor instead.
+func (*NodeTimeouts) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *NodeTimeouts) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *NodeTimeouts) GetMethods() []*MethodTimeouts {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+type MethodTimeouts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Method        string                 `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	Steps         []*StepTimeouts        `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MethodTimeouts) Reset() {
+	*x = MethodTimeouts{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MethodTimeouts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MethodTimeouts) ProtoMessage() {}
+
+func (x *MethodTimeouts) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MethodTimeouts.ProtoReflect.Descriptor instead.
+func (*MethodTimeouts) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *MethodTimeouts) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *MethodTimeouts) GetSteps() []*StepTimeouts {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+type StepTimeouts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Device        string                 `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	Agent         string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
+	Action        string                 `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
+	LimitMs       int64                  `protobuf:"varint,4,opt,name=limit_ms,json=limitMs,proto3" json:"limit_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepTimeouts) Reset() {
+	*x = StepTimeouts{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepTimeouts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepTimeouts) ProtoMessage() {}
+
+func (x *StepTimeouts) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepTimeouts.ProtoReflect.Descriptor instead.
+func (*StepTimeouts) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *StepTimeouts) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *StepTimeouts) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *StepTimeouts) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *StepTimeouts) GetLimitMs() int64 {
+	if x != nil {
+		return x.LimitMs
+	}
+	return 0
+}
+
 var File_gulm_v1_admin_proto protoreflect.FileDescriptor
 
 const file_gulm_v1_admin_proto_rawDesc = "" +
@@ -1380,11 +1730,39 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\x11PauseFencingReply\"2\n" +
 	"\x14ResumeFencingRequest\x12\x1a\n" +
 	"\boperator\x18\x01 \x01(\tR\boperator\"\x14\n" +
-	"\x12ResumeFencingReply*C\n" +
+	"\x12ResumeFencingReply\"\x11\n" +
+	"\x0fTimeoutsRequest\"\xab\x03\n" +
+	"\rTimeoutsReply\x12\x18\n" +
+	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
+	"\x06server\x18\x02 \x01(\tR\x06server\x12\x18\n" +
+	"\aservers\x18\x03 \x01(\rR\aservers\x12*\n" +
+	"\x11heartbeat_rate_ms\x18\x04 \x01(\x03R\x0fheartbeatRateMs\x12\x1b\n" +
+	"\texpiry_ms\x18\x05 \x01(\x03R\bexpiryMs\x12\x17\n" +
+	"\alook_ms\x18\x06 \x01(\x03R\x06lookMs\x12\x1f\n" +
+	"\vlateness_ms\x18\a \x01(\x03R\n" +
+	"latenessMs\x12*\n" +
+	"\x11master_silence_ms\x18\b \x01(\x03R\x0fmasterSilenceMs\x12\x1f\n" +
+	"\velection_ms\x18\t \x01(\x03R\n" +
+	"electionMs\x12$\n" +
+	"\x0efence_pause_ms\x18\n" +
+	" \x01(\x03R\ffencePauseMs\x12+\n" +
+	"\x12fence_pause_max_ms\x18\v \x01(\x03R\x0ffencePauseMaxMs\x12+\n" +
+	"\x05nodes\x18\f \x03(\v2\x15.gulm.v1.NodeTimeoutsR\x05nodes\"U\n" +
+	"\fNodeTimeouts\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x121\n" +
+	"\amethods\x18\x02 \x03(\v2\x17.gulm.v1.MethodTimeoutsR\amethods\"U\n" +
+	"\x0eMethodTimeouts\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\tR\x06method\x12+\n" +
+	"\x05steps\x18\x02 \x03(\v2\x15.gulm.v1.StepTimeoutsR\x05steps\"o\n" +
+	"\fStepTimeouts\x12\x16\n" +
+	"\x06device\x18\x01 \x01(\tR\x06device\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x16\n" +
+	"\x06action\x18\x03 \x01(\tR\x06action\x12\x19\n" +
+	"\blimit_ms\x18\x04 \x01(\x03R\alimitMs*C\n" +
 	"\x05Queue\x12\x11\n" +
 	"\rQUEUE_GRANTED\x10\x00\x12\x14\n" +
 	"\x10QUEUE_CONVERTING\x10\x01\x12\x11\n" +
-	"\rQUEUE_WAITING\x10\x022\xef\x03\n" +
+	"\rQUEUE_WAITING\x10\x022\xad\x04\n" +
 	"\fAdminService\x126\n" +
 	"\x06Status\x12\x16.gulm.v1.StatusRequest\x1a\x14.gulm.v1.StatusReply\x12<\n" +
 	"\bShutdown\x12\x18.gulm.v1.ShutdownRequest\x1a\x16.gulm.v1.ShutdownReply\x125\n" +
@@ -1392,7 +1770,8 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\vForceExpire\x12\x1b.gulm.v1.ForceExpireRequest\x1a\x19.gulm.v1.ForceExpireReply\x12T\n" +
 	"\x10AcknowledgeFence\x12 .gulm.v1.AcknowledgeFenceRequest\x1a\x1e.gulm.v1.AcknowledgeFenceReply\x12H\n" +
 	"\fPauseFencing\x12\x1c.gulm.v1.PauseFencingRequest\x1a\x1a.gulm.v1.PauseFencingReply\x12K\n" +
-	"\rResumeFencing\x12\x1d.gulm.v1.ResumeFencingRequest\x1a\x1b.gulm.v1.ResumeFencingReplyB!Z\x1flock_gulmd/proto/gulm/v1;gulmv1b\x06proto3"
+	"\rResumeFencing\x12\x1d.gulm.v1.ResumeFencingRequest\x1a\x1b.gulm.v1.ResumeFencingReply\x12<\n" +
+	"\bTimeouts\x12\x18.gulm.v1.TimeoutsRequest\x1a\x16.gulm.v1.TimeoutsReplyB!Z\x1flock_gulmd/proto/gulm/v1;gulmv1b\x06proto3"
 
 var (
 	file_gulm_v1_admin_proto_rawDescOnce sync.Once
@@ -1407,7 +1786,7 @@ func file_gulm_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_gulm_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_gulm_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_gulm_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_gulm_v1_admin_proto_goTypes = []any{
 	(Queue)(0),                      // 0: gulm.v1.Queue
 	(*StatusRequest)(nil),           // 1: gulm.v1.StatusRequest
@@ -1428,43 +1807,53 @@ var file_gulm_v1_admin_proto_goTypes = []any{
 	(*PauseFencingReply)(nil),       // 16: gulm.v1.PauseFencingReply
 	(*ResumeFencingRequest)(nil),    // 17: gulm.v1.ResumeFencingRequest
 	(*ResumeFencingReply)(nil),      // 18: gulm.v1.ResumeFencingReply
-	nil,                             // 19: gulm.v1.StatusReply.CountersEntry
-	(ServerRole)(0),                 // 20: gulm.v1.ServerRole
-	(*Node)(nil),                    // 21: gulm.v1.Node
-	(*Fence)(nil),                   // 22: gulm.v1.Fence
-	(Mode)(0),                       // 23: gulm.v1.Mode
+	(*TimeoutsRequest)(nil),         // 19: gulm.v1.TimeoutsRequest
+	(*TimeoutsReply)(nil),           // 20: gulm.v1.TimeoutsReply
+	(*NodeTimeouts)(nil),            // 21: gulm.v1.NodeTimeouts
+	(*MethodTimeouts)(nil),          // 22: gulm.v1.MethodTimeouts
+	(*StepTimeouts)(nil),            // 23: gulm.v1.StepTimeouts
+	nil,                             // 24: gulm.v1.StatusReply.CountersEntry
+	(ServerRole)(0),                 // 25: gulm.v1.ServerRole
+	(*Node)(nil),                    // 26: gulm.v1.Node
+	(*Fence)(nil),                   // 27: gulm.v1.Fence
+	(Mode)(0),                       // 28: gulm.v1.Mode
 }
 var file_gulm_v1_admin_proto_depIdxs = []int32{
-	20, // 0: gulm.v1.StatusReply.role:type_name -> gulm.v1.ServerRole
+	25, // 0: gulm.v1.StatusReply.role:type_name -> gulm.v1.ServerRole
 	3,  // 1: gulm.v1.StatusReply.servers:type_name -> gulm.v1.ServerStatus
-	21, // 2: gulm.v1.StatusReply.nodes:type_name -> gulm.v1.Node
-	22, // 3: gulm.v1.StatusReply.pending_fences:type_name -> gulm.v1.Fence
+	26, // 2: gulm.v1.StatusReply.nodes:type_name -> gulm.v1.Node
+	27, // 3: gulm.v1.StatusReply.pending_fences:type_name -> gulm.v1.Fence
 	14, // 4: gulm.v1.StatusReply.breaker:type_name -> gulm.v1.Breaker
-	19, // 5: gulm.v1.StatusReply.counters:type_name -> gulm.v1.StatusReply.CountersEntry
+	24, // 5: gulm.v1.StatusReply.counters:type_name -> gulm.v1.StatusReply.CountersEntry
 	8,  // 6: gulm.v1.LocksReply.resources:type_name -> gulm.v1.Resource
 	9,  // 7: gulm.v1.Resource.locks:type_name -> gulm.v1.Lock
 	0,  // 8: gulm.v1.Lock.queue:type_name -> gulm.v1.Queue
-	23, // 9: gulm.v1.Lock.granted:type_name -> gulm.v1.Mode
-	23, // 10: gulm.v1.Lock.requested:type_name -> gulm.v1.Mode
-	1,  // 11: gulm.v1.AdminService.Status:input_type -> gulm.v1.StatusRequest
-	4,  // 12: gulm.v1.AdminService.Shutdown:input_type -> gulm.v1.ShutdownRequest
-	6,  // 13: gulm.v1.AdminService.Locks:input_type -> gulm.v1.LocksRequest
-	10, // 14: gulm.v1.AdminService.ForceExpire:input_type -> gulm.v1.ForceExpireRequest
-	12, // 15: gulm.v1.AdminService.AcknowledgeFence:input_type -> gulm.v1.AcknowledgeFenceRequest
-	15, // 16: gulm.v1.AdminService.PauseFencing:input_type -> gulm.v1.PauseFencingRequest
-	17, // 17: gulm.v1.AdminService.ResumeFencing:input_type -> gulm.v1.ResumeFencingRequest
-	2,  // 18: gulm.v1.AdminService.Status:output_type -> gulm.v1.StatusReply
-	5,  // 19: gulm.v1.AdminService.Shutdown:output_type -> gulm.v1.ShutdownReply
-	7,  // 20: gulm.v1.AdminService.Locks:output_type -> gulm.v1.LocksReply
-	11, // 21: gulm.v1.AdminService.ForceExpire:output_type -> gulm.v1.ForceExpireReply
-	13, // 22: gulm.v1.AdminService.AcknowledgeFence:output_type -> gulm.v1.AcknowledgeFenceReply
-	16, // 23: gulm.v1.AdminService.PauseFencing:output_type -> gulm.v1.PauseFencingReply
-	18, // 24: gulm.v1.AdminService.ResumeFencing:output_type -> gulm.v1.ResumeFencingReply
-	18, // [18:25] is the sub-list for method output_type
-	11, // [11:18] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	28, // 9: gulm.v1.Lock.granted:type_name -> gulm.v1.Mode
+	28, // 10: gulm.v1.Lock.requested:type_name -> gulm.v1.Mode
+	21, // 11: gulm.v1.TimeoutsReply.nodes:type_name -> gulm.v1.NodeTimeouts
+	22, // 12: gulm.v1.NodeTimeouts.methods:type_name -> gulm.v1.MethodTimeouts
+	23, // 13: gulm.v1.MethodTimeouts.steps:type_name -> gulm.v1.StepTimeouts
+	1,  // 14: gulm.v1.AdminService.Status:input_type -> gulm.v1.StatusRequest
+	4,  // 15: gulm.v1.AdminService.Shutdown:input_type -> gulm.v1.ShutdownRequest
+	6,  // 16: gulm.v1.AdminService.Locks:input_type -> gulm.v1.LocksRequest
+	10, // 17: gulm.v1.AdminService.ForceExpire:input_type -> gulm.v1.ForceExpireRequest
+	12, // 18: gulm.v1.AdminService.AcknowledgeFence:input_type -> gulm.v1.AcknowledgeFenceRequest
+	15, // 19: gulm.v1.AdminService.PauseFencing:input_type -> gulm.v1.PauseFencingRequest
+	17, // 20: gulm.v1.AdminService.ResumeFencing:input_type -> gulm.v1.ResumeFencingRequest
+	19, // 21: gulm.v1.AdminService.Timeouts:input_type -> gulm.v1.TimeoutsRequest
+	2,  // 22: gulm.v1.AdminService.Status:output_type -> gulm.v1.StatusReply
+	5,  // 23: gulm.v1.AdminService.Shutdown:output_type -> gulm.v1.ShutdownReply
+	7,  // 24: gulm.v1.AdminService.Locks:output_type -> gulm.v1.LocksReply
+	11, // 25: gulm.v1.AdminService.ForceExpire:output_type -> gulm.v1.ForceExpireReply
+	13, // 26: gulm.v1.AdminService.AcknowledgeFence:output_type -> gulm.v1.AcknowledgeFenceReply
+	16, // 27: gulm.v1.AdminService.PauseFencing:output_type -> gulm.v1.PauseFencingReply
+	18, // 28: gulm.v1.AdminService.ResumeFencing:output_type -> gulm.v1.ResumeFencingReply
+	20, // 29: gulm.v1.AdminService.Timeouts:output_type -> gulm.v1.TimeoutsReply
+	22, // [22:30] is the sub-list for method output_type
+	14, // [14:22] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_gulm_v1_admin_proto_init() }
@@ -1480,7 +1869,7 @@ func file_gulm_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gulm_v1_admin_proto_rawDesc), len(file_gulm_v1_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   19,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

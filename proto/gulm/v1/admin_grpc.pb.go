@@ -28,6 +28,7 @@ const (
 	AdminService_AcknowledgeFence_FullMethodName = "/gulm.v1.AdminService/AcknowledgeFence"
 	AdminService_PauseFencing_FullMethodName     = "/gulm.v1.AdminService/PauseFencing"
 	AdminService_ResumeFencing_FullMethodName    = "/gulm.v1.AdminService/ResumeFencing"
+	AdminService_Timeouts_FullMethodName         = "/gulm.v1.AdminService/Timeouts"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -55,6 +56,9 @@ type AdminServiceClient interface {
 	// ResumeFencing ends a pause, whoever began it. Errors: NOT_MASTER,
 	// NOT_PENDING if fencing is not paused.
 	ResumeFencing(ctx context.Context, in *ResumeFencingRequest, opts ...grpc.CallOption) (*ResumeFencingReply, error)
+	// Timeouts are the settings from which the time between the failure of a node
+	// and the grant of its locks follows.
+	Timeouts(ctx context.Context, in *TimeoutsRequest, opts ...grpc.CallOption) (*TimeoutsReply, error)
 }
 
 type adminServiceClient struct {
@@ -144,6 +148,16 @@ func (c *adminServiceClient) ResumeFencing(ctx context.Context, in *ResumeFencin
 	return out, nil
 }
 
+func (c *adminServiceClient) Timeouts(ctx context.Context, in *TimeoutsRequest, opts ...grpc.CallOption) (*TimeoutsReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TimeoutsReply)
+	err := c.cc.Invoke(ctx, AdminService_Timeouts_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -169,6 +183,9 @@ type AdminServiceServer interface {
 	// ResumeFencing ends a pause, whoever began it. Errors: NOT_MASTER,
 	// NOT_PENDING if fencing is not paused.
 	ResumeFencing(context.Context, *ResumeFencingRequest) (*ResumeFencingReply, error)
+	// Timeouts are the settings from which the time between the failure of a node
+	// and the grant of its locks follows.
+	Timeouts(context.Context, *TimeoutsRequest) (*TimeoutsReply, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -199,6 +216,9 @@ func (UnimplementedAdminServiceServer) PauseFencing(context.Context, *PauseFenci
 }
 func (UnimplementedAdminServiceServer) ResumeFencing(context.Context, *ResumeFencingRequest) (*ResumeFencingReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method ResumeFencing not implemented")
+}
+func (UnimplementedAdminServiceServer) Timeouts(context.Context, *TimeoutsRequest) (*TimeoutsReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Timeouts not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -340,6 +360,24 @@ func _AdminService_ResumeFencing_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_Timeouts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TimeoutsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).Timeouts(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_Timeouts_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).Timeouts(ctx, req.(*TimeoutsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -370,6 +408,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ResumeFencing",
 			Handler:    _AdminService_ResumeFencing_Handler,
+		},
+		{
+			MethodName: "Timeouts",
+			Handler:    _AdminService_Timeouts_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

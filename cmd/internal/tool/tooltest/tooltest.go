@@ -28,6 +28,8 @@ type Script struct {
 	// Status is the answer to Status; Locate and Nodes follow from it. A server
 	// whose role in it is not master refuses what only a master does.
 	Status *gulmv1.StatusReply
+	// Timeouts is the answer to Timeouts.
+	Timeouts *gulmv1.TimeoutsReply
 	// Locks are the messages that answer Locks.
 	Locks []*gulmv1.LocksReply
 	// Refuse are the errors of calls by the name of the method, as in "ForceExpire".
@@ -176,6 +178,12 @@ func addressOf(st *gulmv1.StatusReply, name string) string {
 func (s *Server) Status(_ context.Context, _ *gulmv1.StatusRequest) (*gulmv1.StatusReply, error) {
 	now, err := s.begin("Status")
 	return now.Status, err
+}
+
+// Timeouts implements AdminService.
+func (s *Server) Timeouts(context.Context, *gulmv1.TimeoutsRequest) (*gulmv1.TimeoutsReply, error) {
+	now, err := s.begin("Timeouts")
+	return now.Timeouts, err
 }
 
 // Locate implements CoreService.

@@ -21,6 +21,7 @@ func timeoutsCommand(env *tool.Env) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "timeouts",
 		Short: "Say how long things take",
+		Long:  "Says how long it takes until the locks of a failed node are granted to others, and why.",
 		RunE:  func(*cobra.Command, []string) error { return tool.Usage("name a command: timeouts explain") },
 	}
 	offline := false

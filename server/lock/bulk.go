@@ -1,5 +1,10 @@
 package lock
 
+import (
+	"cmp"
+	"slices"
+)
+
 // What a restore does to a million records at once: following an index or a list
 // from one to the next would wait for the memory each time, sorting does not.
 
@@ -16,12 +21,19 @@ func (s *sorter) clear() { s.keys = s.keys[:0] }
 
 func (s *sorter) add(key uint64, slot uint32) { s.keys = append(s.keys, keyed{key, slot}) }
 
+// few keys are not worth the counters of a pass.
+const few = 256
+
 // digitBits is how much of a key one pass of sort looks at.
 const digitBits = 11
 
 // sort sorts by the keys without their lowest bits, and keeps the order of those
 // that are equal. The result is valid until the next clear.
 func (s *sorter) sort(lowest uint) []keyed {
+	if len(s.keys) < few {
+		slices.SortStableFunc(s.keys, func(a, b keyed) int { return cmp.Compare(a.key>>lowest, b.key>>lowest) })
+		return s.keys
+	}
 	all, some := ^uint64(0), uint64(0)
 	for _, k := range s.keys {
 		all, some = all&k.key, some|k.key

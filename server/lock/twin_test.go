@@ -145,8 +145,13 @@ func prepare(w *twins, size world) {
 	}
 }
 
-// TestTwin_bulk runs many operations; -operations says how many.
+// TestTwin_bulk runs many operations; -operations says how many, of which -short
+// leaves a tenth.
 func TestTwin_bulk(t *testing.T) {
+	total := *operations
+	if testing.Short() {
+		total /= 10
+	}
 	for _, c := range []struct {
 		name  string
 		size  world
@@ -162,7 +167,7 @@ func TestTwin_bulk(t *testing.T) {
 			w := newTwins()
 			prepare(w, c.size)
 			seen := tally{}
-			for i := range int(float64(*operations) * c.part) {
+			for i := range int(float64(total) * c.part) {
 				o := chooseOp(rng.IntN, c.size, w.real)
 				if c.size == wide && rare(o.kind) && rng.IntN(60) != 0 {
 					continue // so that the table fills

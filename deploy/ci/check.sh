@@ -77,8 +77,10 @@ step "go.mod is tidy" go mod tidy -diff
 step "generated code is current" go run ./deploy/tools/protogen -check
 step "build" go build ./...
 step "tests" go test ./...
+step "invariants after every step" go test -short -tags invariants ./server/lock ./server/state
 
 if [[ $quick == no ]]; then
+	step "twins, 1,000,000 operations" go test ./server/lock -count=1 -run '^TestTwin_bulk$' -operations 1000000
 	# The long runs of random operations are for the step above.
 	step "tests with the race detector" env CGO_ENABLED=1 go test -race -short -count=1 -timeout 15m ./...
 	step "simulation, 200 schedules" go test ./server/gulmtest -count=1 -timeout 15m -run '^TestSimulation$' -schedules 200 -v

@@ -23,14 +23,14 @@ func TestCheck_notices(t *testing.T) {
 			t.lastOrder++
 			first.order = 0
 		}},
-		{"an owner of remains without any", func(t *Table, _ *lockRecord, _ *resourceRecord) { t.Open(RemainsOf(1), 1) }},
+		{"an owner of remains without any", func(t *Table, _ *lockRecord, _ *resourceRecord) { t.open(RemainsOf(1), 1) }},
 		{"a session in doubt", func(t *Table, _ *lockRecord, _ *resourceRecord) { t.owners[0].doubted = true }},
 		{"remains that are not frozen", func(t *Table, _ *lockRecord, _ *resourceRecord) {
 			t.FreezeIn(1, 1, nil)
 			t.owner(RemainsOf(1)).frozen = false
 		}},
 		{"a crossed resource without a crossing", func(_ *Table, _ *lockRecord, r *resourceRecord) { r.strong |= crossed }},
-		{"an owner of orphans without any", func(t *Table, _ *lockRecord, _ *resourceRecord) { t.Open(OrphansOf(1), 1) }},
+		{"an owner of orphans without any", func(t *Table, _ *lockRecord, _ *resourceRecord) { t.open(OrphansOf(1), 1) }},
 		{"an empty lockspace", func(t *Table, _ *lockRecord, _ *resourceRecord) {
 			t.spaces = append(t.spaces, space{number: 2, name: "empty"})
 		}},

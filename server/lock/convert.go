@@ -27,6 +27,9 @@ var quecvt = [modes]modeSet{
 // Refused with NotHeld, Busy, Invalid, TryFailed or Deadlock, which leaves the
 // lock as it was.
 func (t *Table) Convert(s Session, req ConvertRequest) Reply {
+	if invariants {
+		defer t.mustHold()
+	}
 	slot := t.findLock(s, req.ID)
 	if r := t.checkConvert(s, slot, &req); r != reason.None {
 		return refuse(r)

@@ -8,6 +8,9 @@ import "slices"
 // behind its withdrawn requests, never what conflicts with its locks. Whatever
 // the session asks from now on is refused with NodeExpired.
 func (t *Table) Freeze(s Session) {
+	if invariants {
+		defer t.mustHold()
+	}
 	o := t.owner(s)
 	if o == nil || o.frozen {
 		return
@@ -36,6 +39,9 @@ func (t *Table) Freeze(s Session) {
 // Persistent locks become orphans of the node, all others are released. It does
 // nothing for a frozen session, whose locks go with Release only.
 func (t *Table) Close(s Session) {
+	if invariants {
+		defer t.mustHold()
+	}
 	if o := t.owner(s); o != nil && !o.frozen {
 		t.release(s, t.abandon(s))
 	}
@@ -45,6 +51,9 @@ func (t *Table) Close(s Session) {
 // and grants what that allows: once the fence of its node is proved. A value
 // block that it could still have written is not valid any more.
 func (t *Table) Release(s Session) {
+	if invariants {
+		defer t.mustHold()
+	}
 	if t.owner(s) != nil {
 		t.release(s, nil)
 	}

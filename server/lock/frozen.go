@@ -29,6 +29,9 @@ func (s Session) remains() bool { return s.ofNode() && s&remainsBit != 0 }
 // 0 for a session that is unknown or frozen. The session stays a member of the
 // lockspace.
 func (t *Table) FreezeIn(s Session, lockspace uint32, mask []byte) int {
+	if invariants {
+		defer t.mustHold()
+	}
 	if o := t.owner(s); o == nil || o.frozen || s.ofNode() {
 		return 0
 	}
@@ -41,6 +44,9 @@ func (t *Table) FreezeIn(s Session, lockspace uint32, mask []byte) int {
 // of its node. It is for owners that are frozen and whose node's fence is proved,
 // and returns how many locks there are.
 func (t *Table) Bury(s Session) int {
+	if invariants {
+		defer t.mustHold()
+	}
 	o := t.owner(s)
 	if o == nil || !o.frozen || s.remains() {
 		return 0
@@ -84,7 +90,7 @@ func (t *Table) bury(s Session, which func(*lockRecord) bool) int {
 
 // bequeath hands one lock that is held to an owner that stands for a node.
 func (t *Table) bequeath(from, heir Session, slot uint32) {
-	t.Open(heir, t.owner(from).node)
+	t.open(heir, t.owner(from).node)
 	o := t.owner(heir)
 	o.frozen = o.frozen || heir.remains()
 	t.take(t.owner(from), slot)
@@ -102,6 +108,9 @@ func (t *Table) bequeath(from, heir Session, slot uint32) {
 // not frozen, or in doubt. Value blocks that the owner could have written are
 // marked as not valid. The owner of a session stays until Release or Bury.
 func (t *Table) ReleaseIn(s Session, lockspace uint32, mask []byte, from Session) int {
+	if invariants {
+		defer t.mustHold()
+	}
 	o := t.owner(s)
 	if o == nil || !o.frozen || o.doubted {
 		return 0
@@ -128,6 +137,9 @@ func (t *Table) ReleaseIn(s Session, lockspace uint32, mask []byte, from Session
 // DoubtRemains is for a node that was declared dead: its remains can neither be
 // passed nor released until TrustRemains.
 func (t *Table) DoubtRemains(node uint32) {
+	if invariants {
+		defer t.mustHold()
+	}
 	if o := t.owner(RemainsOf(node)); o != nil {
 		o.doubted = true
 		t.doubtRanges(o.session, true)
@@ -136,6 +148,9 @@ func (t *Table) DoubtRemains(node uint32) {
 
 // TrustRemains is for a node whose fence is proved; it grants what that allows.
 func (t *Table) TrustRemains(node uint32) {
+	if invariants {
+		defer t.mustHold()
+	}
 	o := t.owner(RemainsOf(node))
 	if o == nil || !o.doubted {
 		return

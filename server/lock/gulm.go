@@ -67,6 +67,9 @@ type GulmRequest struct {
 // request of the holder waits; NotHeld for an unlock of nothing; and what else
 // Lock refuses. An unlock ends also what waits.
 func (t *Table) Gulm(s Session, req GulmRequest) Reply {
+	if invariants {
+		defer t.mustHold()
+	}
 	slot, why := t.gulm(s, &req, gulmLock)
 	switch {
 	case why != reason.None:
@@ -156,6 +159,9 @@ func (t *Table) gulmUnlock(slot uint32, req *GulmRequest) Reply {
 
 // GulmCancel withdraws what a holder waits for, as Cancel does.
 func (t *Table) GulmCancel(s Session, req GulmRequest) Reply {
+	if invariants {
+		defer t.mustHold()
+	}
 	slot, why := t.gulm(s, &req, gulmLock)
 	switch {
 	case why != reason.None:

@@ -20,6 +20,9 @@ import (
 // GulmHold makes a session hold the value block of a key: Granted in NL, with the
 // block, also if it does so already; or Refused as a lock would be.
 func (t *Table) GulmHold(s Session, req GulmRequest) Reply {
+	if invariants {
+		defer t.mustHold()
+	}
 	req.Sub, req.Mode, req.Flags = 0, NL, 0
 	slot, why := t.gulm(s, &req, gulmHold)
 	if why != reason.None {
@@ -41,6 +44,9 @@ func (t *Table) GulmHold(s Session, req GulmRequest) Reply {
 
 // GulmUnhold ends that: Unlocked, or Refused with NotHeld.
 func (t *Table) GulmUnhold(s Session, req GulmRequest) Reply {
+	if invariants {
+		defer t.mustHold()
+	}
 	req.Sub = 0
 	slot, why := t.gulm(s, &req, gulmHold)
 	switch {
@@ -58,6 +64,9 @@ func (t *Table) GulmUnhold(s Session, req GulmRequest) Reply {
 // GulmSync writes the value block while the holder is exclusive: Granted in EX, or
 // Refused with NotHeld if it is not, or its session does not hold the block.
 func (t *Table) GulmSync(s Session, req GulmRequest) Reply {
+	if invariants {
+		defer t.mustHold()
+	}
 	slot, why := t.gulm(s, &req, gulmLock)
 	if why != reason.None {
 		return refuse(why)

@@ -21,6 +21,9 @@ type LockRequest struct {
 // behind. With Orphan it takes an orphan over: Granted, or Refused with NotHeld
 // if there is none of that name, TryFailed if there is one in another mode.
 func (t *Table) Lock(s Session, req LockRequest) Reply {
+	if invariants {
+		defer t.mustHold()
+	}
 	o := t.owner(s)
 	if r := t.checkLock(o, &req); r != reason.None {
 		return refuse(r)

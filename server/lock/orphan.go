@@ -65,6 +65,9 @@ func (t *Table) adopt(s Session, req *LockRequest) Reply {
 // Purge releases the orphans that a session left to its node, or all orphans of
 // the node with session 0, and returns how many there were.
 func (t *Table) Purge(node uint32, from Session) int {
+	if invariants {
+		defer t.mustHold()
+	}
 	o := t.owner(orphansOf(node))
 	if o == nil || o.frozen {
 		return 0

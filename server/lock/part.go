@@ -6,6 +6,9 @@ import "slices"
 // locks in some lockspaces: these become remains of its node. It does nothing for
 // an owner that is not frozen.
 func (t *Table) Part(s Session, keep []uint32) {
+	if invariants {
+		defer t.mustHold()
+	}
 	o := t.owner(s)
 	if o == nil || !o.frozen || s.remains() {
 		return
@@ -42,6 +45,9 @@ type Remains struct {
 // granted anything before all of them are gone. Those in doubt stay. It returns
 // how many locks there were.
 func (t *Table) ReleaseRemains(lockspace uint32, remains []Remains) int {
+	if invariants {
+		defer t.mustHold()
+	}
 	var touched []uint32
 	for i, r := range remains {
 		if i > 0 && remains[i-1].Node == r.Node {

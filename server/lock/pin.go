@@ -6,6 +6,9 @@ import "slices"
 // nothing is locked; without pin it may go. It is for lockspaces in which
 // something else than a lock remains. An unknown lockspace is left alone.
 func (t *Table) Pin(number uint32, pin bool) {
+	if invariants {
+		defer t.mustHold()
+	}
 	if sp := t.space(number); sp != nil {
 		sp.pinned = pin
 		t.sweepSpace(number)

@@ -33,7 +33,7 @@ func (t *Table) buryRanges(s Session, match func(file uint32) bool) int {
 	}
 	node := t.owner(s).node
 	heir := RemainsOf(node)
-	t.Open(heir, node)
+	t.open(heir, node)
 	o := t.owner(heir)
 	o.frozen = true
 	t.enterRanges()

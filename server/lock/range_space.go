@@ -47,6 +47,9 @@ const MaxConflicts = 256
 // What is granted replaces what the owner had there, in one step. With RangeFlock
 // the owner lets go of another kind first, be the new one granted or not.
 func (t *Table) RangeLock(s Session, req RangeRequest) Reply {
+	if invariants {
+		defer t.mustHold()
+	}
 	o, file, why := t.rangeFile(s, &req)
 	switch {
 	case why != reason.None:
@@ -89,6 +92,9 @@ func rangeMode(o Outcome, k RangeKind) Mode {
 // that is nothing, or Refused with Limit if a range would be split and there may
 // be no more, Invalid or NoLockspace. What the owner waits for is not touched.
 func (t *Table) RangeUnlock(s Session, req RangeRequest) Reply {
+	if invariants {
+		defer t.mustHold()
+	}
 	_, file, why := t.rangeFile(s, &req)
 	if why == reason.None && req.Flags&^RangeFlock != 0 {
 		why = reason.Invalid
@@ -137,6 +143,9 @@ func (t *Table) RangeTest(s Session, req RangeRequest) Reply {
 // NoLockspace. In one file, RangeFlock says which of both kinds of locks; without
 // a name both go. Nobody is told of requests that are withdrawn so.
 func (t *Table) RangeClose(s Session, req RangeRequest) Reply {
+	if invariants {
+		defer t.mustHold()
+	}
 	all := len(req.Name) == 0 && req.Flags == 0
 	if all {
 		req.Name = []byte{0} // any, to pass the checks

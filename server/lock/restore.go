@@ -49,7 +49,7 @@ func (r *Restore) Owner(s OwnerState) {
 		r.broken = true
 		return
 	}
-	r.table.Open(s.Session, s.Node)
+	r.table.open(s.Session, s.Node)
 	o := r.table.owner(s.Session)
 	o.frozen, o.doubted = s.Frozen, s.Doubted
 	if s.Frozen && !s.Session.ofNode() {

@@ -42,6 +42,9 @@ type JoinRequest struct {
 // answer. Refused with Invalid, NoSession, Policy (another policy or length of
 // value blocks), Exists, NoLockspace or Limit.
 func (t *Table) Join(s Session, req JoinRequest) Reply {
+	if invariants {
+		defer t.mustHold()
+	}
 	switch {
 	case checkName(req.Name, MaxLockspaceName) != reason.None || req.Policy > PolicyFence || req.Exclusive && req.Existing:
 		return refuse(reason.Invalid)
@@ -87,6 +90,9 @@ func (sp *space) values() int {
 // Leave ends the membership: Left, or Refused with NoLockspace, or with InUse
 // while the session has locks or ranges there, unless force, which releases them.
 func (t *Table) Leave(s Session, number uint32, force bool) Reply {
+	if invariants {
+		defer t.mustHold()
+	}
 	if t.frozen(s) {
 		return refuse(reason.NodeExpired)
 	}

@@ -37,6 +37,8 @@ type Table struct {
 
 	now    moment
 	events []Event
+
+	sampled sampled // empty but with the build tag invariants
 }
 
 // moment is when the requests at hand happen.
@@ -105,6 +107,13 @@ func (t *Table) Clone() *Table {
 // Open makes a session of a node known; its locks hang on it. Opening it twice
 // changes nothing.
 func (t *Table) Open(s Session, node uint32) {
+	if invariants {
+		defer t.mustHold()
+	}
+	t.open(s, node)
+}
+
+func (t *Table) open(s Session, node uint32) {
 	if i, ok := t.findOwner(s); !ok {
 		t.owners = slices.Insert(t.owners, i, owner{session: s, node: node})
 	}

@@ -185,8 +185,8 @@ func TestTwin_bulk(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Logf("at most %+v", seen)
-			if seen.locks < 10 || seen.converting < 2 || seen.waiting < 3 || seen.ended == 0 || seen.values < 2 ||
-				c.size != wide && (seen.frozen == 0 || seen.orphans < 2 || seen.remains < 3 || seen.crossed == 0 || seen.gulms < 4) {
+			if !testing.Short() && (seen.locks < 10 || seen.converting < 2 || seen.waiting < 3 || seen.ended == 0 || seen.values < 2 ||
+				c.size != wide && (seen.frozen == 0 || seen.orphans < 2 || seen.remains < 3 || seen.crossed == 0 || seen.gulms < 4)) {
 				t.Error("the run hardly touched anything")
 			}
 		})

@@ -14,6 +14,9 @@ type UnlockRequest struct {
 // NotHeld or Invalid, also for a lock of the GULM layer. It also ends a lock that was denied, which is how its
 // session says that it knows.
 func (t *Table) Unlock(s Session, req UnlockRequest) Reply {
+	if invariants {
+		defer t.mustHold()
+	}
 	slot := t.findLock(s, req.ID)
 	switch {
 	case t.frozen(s):
@@ -49,6 +52,9 @@ func (t *Table) acknowledge(s Session, id ID) Reply {
 // with it: Cancelled in NL. A conversion goes and the lock stays: Cancelled in
 // its old mode. A granted lock is left alone: Granted. Refused with NotHeld.
 func (t *Table) Cancel(s Session, id ID) Reply {
+	if invariants {
+		defer t.mustHold()
+	}
 	if t.frozen(s) {
 		return refuse(reason.NodeExpired)
 	}
@@ -69,6 +75,9 @@ func (t *Table) Cancel(s Session, id ID) Reply {
 // deadlock, or because its time is over. The session gets an EventDenied. It
 // reports false if the lock does not wait.
 func (t *Table) Deny(s Session, id ID, why reason.Reason) bool {
+	if invariants {
+		defer t.mustHold()
+	}
 	slot := t.findLock(s, id)
 	if slot == 0 {
 		return t.denyRange(s, id, why)

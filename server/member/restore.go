@@ -1,6 +1,8 @@
 package member
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -11,32 +13,42 @@ func (r *Registry) Restore(nodes []Node, sessions []Session, lastSession uint64)
 	*r = Registry{nodes, sessions, lastSession}
 	slices.SortFunc(r.nodes, func(a, b Node) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(r.sessions, func(a, b Session) int { return compare(a.Number, b.Number) })
+	return r.Check() == nil
+}
+
+// Check returns what is inconsistent among the nodes and sessions, nil if nothing
+// is.
+func (r *Registry) Check() error {
 	having := make([]int, len(r.nodes)) // sessions of each node
 	for i := range r.sessions {
-		at, ok := r.findNode(r.sessions[i].Node)
+		s := &r.sessions[i]
+		at, ok := r.findNode(s.Node)
 		if !ok || !r.possibleSession(i, &r.nodes[at]) {
-			return false
+			return fmt.Errorf("session %d of node %q, incarnation %d, is impossible", s.Number, s.Node, s.Incarnation)
 		}
 		having[at]++
 	}
 	for i := range r.nodes {
 		n := &r.nodes[i]
-		if i > 0 && r.nodes[i-1].Name == n.Name || !n.possible() {
-			return false
+		if i > 0 && r.nodes[i-1].Name >= n.Name || !n.possible() {
+			return fmt.Errorf("node %q is impossible: %v, fence %v of incarnation %d", n.Name, n.State, n.Fence.State, n.Fence.Incarnation)
 		}
 		// A node is logged in by its sessions, and they stay until its fence.
 		if (having[i] > 0) != (n.State == LoggedIn || n.State == Expired) {
-			return false
+			return fmt.Errorf("node %q is %v and has %d sessions", n.Name, n.State, having[i])
 		}
 	}
-	return !r.sameLogin()
+	if r.sameLogin() {
+		return errors.New("two sessions of a node have the same login id")
+	}
+	return nil
 }
 
 // possibleSession reports whether the session at a place can be one of n.
 func (r *Registry) possibleSession(i int, n *Node) bool {
 	s := &r.sessions[i]
 	switch {
-	case s.Number == 0, s.Number > r.lastSession, i > 0 && r.sessions[i-1].Number == s.Number:
+	case s.Number == 0, s.Number > r.lastSession, i > 0 && r.sessions[i-1].Number >= s.Number:
 		return false
 	case s.Watchdog < 0, s.Watchdog > MaxWatchdog:
 		return false

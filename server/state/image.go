@@ -85,11 +85,9 @@ func FromImage(img Image, next func(*lock.ResourceState) bool) (*State, bool) {
 	for _, si := range img.Sessions {
 		sessions = append(sessions, si.Session)
 		n := numbers{session: si.Number, applied: si.Applied, confirmed: si.Confirmed, seen: si.Seen}
-		for i, k := range si.Kept {
-			sound = sound && k.Seq == si.Confirmed+uint64(i)+1
+		for _, k := range si.Kept {
 			n.kept = append(n.kept, kept{k.Seq, k.Reply})
 		}
-		sound = sound && si.Confirmed+uint64(len(si.Kept)) == si.Applied
 		s.numbers = append(s.numbers, n)
 	}
 	sound = s.members.Restore(img.Nodes, sessions, img.LastSession) && sound
@@ -105,7 +103,7 @@ func FromImage(img Image, next func(*lock.ResourceState) bool) (*State, bool) {
 	table, ok := restore.Finish()
 	s.locks = table
 	sound = s.journals.Restore(img.Journals) && sound
-	return s, ok && sound && s.checkJournals() == nil
+	return s, ok && sound && s.checkNumbers() == nil && s.checkJournals() == nil
 }
 
 // countsSpaces reports whether the lockspaces are within the counter, and their

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"fmt"
 	"slices"
 
 	"lock_gulmd/server/lock"
@@ -50,6 +51,27 @@ func (s *State) closeNumbers(session uint64) {
 	if i, ok := s.searchNumbers(session); ok {
 		s.numbers = slices.Delete(s.numbers, i, i+1)
 	}
+}
+
+// checkNumbers returns what is inconsistent among the request numbers.
+func (s *State) checkNumbers() error {
+	sessions := s.members.Sessions()
+	if len(sessions) != len(s.numbers) {
+		return fmt.Errorf("%d sessions have %d request numbers", len(sessions), len(s.numbers))
+	}
+	for i := range s.numbers {
+		n := &s.numbers[i]
+		if n.session != sessions[i].Number || n.seen > s.index || n.confirmed+uint64(len(n.kept)) != n.applied {
+			return fmt.Errorf("session %d: %d applied, %d confirmed, %d kept, seen at %d of %d",
+				n.session, n.applied, n.confirmed, len(n.kept), n.seen, s.index)
+		}
+		for j := range n.kept {
+			if n.kept[j].seq != n.confirmed+uint64(j)+1 {
+				return fmt.Errorf("session %d keeps reply %d at place %d after %d", n.session, n.kept[j].seq, j, n.confirmed)
+			}
+		}
+	}
+	return nil
 }
 
 // confirm forgets the replies up to seq.

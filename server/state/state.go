@@ -1,6 +1,7 @@
 package state
 
 import (
+	"errors"
 	"slices"
 
 	"lock_gulmd/server/journal"
@@ -11,6 +12,8 @@ import (
 
 // State is the whole replicated state. Use New. Not safe for concurrent use.
 type State struct {
+	sampled sampled // empty but with the build tag invariants
+
 	index    uint64 // of the last command
 	term     uint64 // of the present master
 	master   string
@@ -89,6 +92,20 @@ func (s *State) Seen(session uint64) uint64 {
 func (s *State) Check() error {
 	if err := s.locks.Check(); err != nil {
 		return err
+	}
+	return s.checkAround()
+}
+
+// checkAround is Check without a walk over the locks.
+func (s *State) checkAround() error {
+	if err := s.members.Check(); err != nil {
+		return err
+	}
+	if err := s.checkNumbers(); err != nil {
+		return err
+	}
+	if img := s.Image(); !img.countsSpaces() || !img.ownsAll() {
+		return errors.New("the lock table has other sessions, nodes or lockspaces than there are")
 	}
 	if err := s.journals.Check(); err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"lock_gulmd/ccs"
 	"lock_gulmd/client"
 	"lock_gulmd/server"
+	"lock_gulmd/server/codec"
 	"lock_gulmd/server/member"
 	"lock_gulmd/server/replica"
 	"lock_gulmd/server/state"
@@ -43,6 +44,9 @@ type ClusterOptions struct {
 	Settings string
 	// Log gets what servers and nodes log; nil discards it.
 	Log *slog.Logger
+	// OnStore is called when a server is about to put a command on its disk, and
+	// again when it has (stored), in the goroutine that does.
+	OnStore func(server string, stored bool, command state.Command)
 	// Tune may change the replicas' settings.
 	Tune func(*replica.Config)
 }
@@ -106,9 +110,25 @@ func NewCluster(t testing.TB, seed uint64, opt ClusterOptions) *Cluster {
 	}
 	c.Config = config
 	for _, name := range config.Lock.Servers {
-		c.servers[name] = &serverHost{memory: replica.NewMemory()}
+		c.servers[name] = &serverHost{memory: c.newMemory(name)}
 	}
 	return c
+}
+
+// newMemory returns an empty disk of a server.
+func (c *Cluster) newMemory(name string) *replica.Memory {
+	m := replica.NewMemory()
+	if c.opt.OnStore != nil {
+		m.Watch(func(stored bool, data []byte) {
+			_, command, err := codec.Decode(data)
+			if err != nil {
+				c.t.Errorf("server %s stores what nobody can read: %v", name, err)
+				return
+			}
+			c.opt.OnStore(name, stored, command)
+		})
+	}
+	return m
 }
 
 func defaultTo[T comparable](p *T, v T) {
@@ -271,11 +291,15 @@ func (c *Cluster) ShutdownServer(ctx context.Context, name string, force bool) e
 	return nil
 }
 
-// Server returns a running server, nil if it is down.
+// Server returns a running server, nil if it is down or there is none of that
+// name.
 func (c *Cluster) Server(name string) *server.Server {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.servers[name].server
+	if h := c.servers[name]; h != nil {
+		return h.server
+	}
+	return nil
 }
 
 // Master returns the name of the serving master with the highest term, "" if

@@ -27,6 +27,7 @@ type Memory struct {
 	stable map[string][]byte
 	snaps  map[string]*memSnapshot
 	files  map[string][]byte
+	watch  func(stored bool, command []byte)
 }
 
 type memSnapshot struct {
@@ -75,6 +76,27 @@ func (m *Memory) copyLocked() *Memory {
 		stable: maps.Clone(m.stable),
 		snaps:  maps.Clone(m.snaps),
 		files:  maps.Clone(m.files),
+		watch:  m.watch,
+	}
+}
+
+// Watch calls f for each command before it is stored, and again when it is
+// (stored), in the goroutine that stores it: a test may crash the machine just
+// there. It must be called before the stores are opened.
+func (m *Memory) Watch(f func(stored bool, command []byte)) { m.watch = f }
+
+// tell calls whoever watches for the commands among entries.
+func (m *Memory) tell(stored bool, logs []*raft.Log) {
+	if m.watch == nil {
+		return
+	}
+	for _, l := range logs {
+		if l.Type != raft.LogCommand {
+			continue
+		}
+		if command, err := unseal(l.Data); err == nil {
+			m.watch(stored, command)
+		}
 	}
 }
 
@@ -177,7 +199,8 @@ func (s memLog) GetLog(index uint64, l *raft.Log) error {
 func (s memLog) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
 
 func (s memLog) StoreLogs(logs []*raft.Log) error {
-	return s.m.with(func() error {
+	s.m.tell(false, logs)
+	err := s.m.with(func() error {
 		for _, l := range logs {
 			s.m.logs[l.Index] = *l
 			if s.m.first == 0 {
@@ -187,6 +210,10 @@ func (s memLog) StoreLogs(logs []*raft.Log) error {
 		}
 		return nil
 	})
+	if err == nil {
+		s.m.tell(true, logs)
+	}
+	return err
 }
 
 func (s memLog) DeleteRange(lo, hi uint64) error {

@@ -1,6 +1,10 @@
 package lock
 
-import "slices"
+import (
+	"slices"
+
+	"lock_gulmd/server/reason"
+)
 
 // Part ends an owner whose node's fence is proved, as Release does, but for its
 // locks in some lockspaces: these become remains of its node. It does nothing for
@@ -89,4 +93,44 @@ func (t *Table) discardRemains(node, lockspace uint32, remains []Remains, touche
 // filesIn matches the files of some lockspaces.
 func (t *Table) filesIn(lockspaces []uint32) func(file uint32) bool {
 	return func(file uint32) bool { return slices.Contains(lockspaces, t.rangeNames.get(file).lockspace) }
+}
+
+// EndRecovery is for a session that may not pass remains in a lockspace any more:
+// its Recovery requests that are queued there are denied for why. Else one of them
+// could pass what somebody leaves later.
+func (t *Table) EndRecovery(s Session, lockspace uint32, why reason.Reason) {
+	o := t.owner(s)
+	if o == nil || o.frozen {
+		return
+	}
+	var ids []ID
+	for slot := o.head; slot != 0; slot = t.locks.get(slot).after {
+		l := t.locks.get(slot)
+		if l.queue != granted && l.flags&Recovery != 0 && t.resources.get(l.resource).lockspace == lockspace {
+			ids = append(ids, l.id)
+		}
+	}
+	ids = append(ids, t.ranges.recoveries(s, t.filesOf(lockspace))...)
+	for _, id := range ids {
+		t.Deny(s, id, why)
+	}
+}
+
+// recoveries returns the waiting Recovery requests of a session in the files that
+// match.
+func (t *rangeTable) recoveries(s Session, match func(file uint32) bool) []ID {
+	var ids []ID
+	seat := t.findSession(s)
+	if seat == 0 {
+		return nil
+	}
+	for party := t.sessions.get(seat).parties; party != 0; party = t.parties.get(party).next {
+		for slot := t.parties.get(party).waitHead; slot != 0; slot = t.waits.get(slot).next {
+			w := t.waits.get(slot)
+			if w.recovery && match(t.files.get(t.holders.get(w.holder).file).key) {
+				ids = append(ids, w.id)
+			}
+		}
+	}
+	return ids
 }

@@ -35,6 +35,9 @@ func (s *State) journalRequest(session lock.Session, req *Request) lock.Reply {
 	default:
 		reply = s.withdraw(session, req.Lockspace)
 	}
+	if reply.Outcome == lock.Noted && !s.journals.MayPass(req.Lockspace, uint64(session)) {
+		s.locks.EndRecovery(session, req.Lockspace, reason.NotRecovering)
+	}
 	s.pin(req.Lockspace)
 	return reply
 }
@@ -150,23 +153,26 @@ func (s *State) settleLocks(life journal.Life, ended []uint64) {
 
 // mayAsk refuses what a mount forbids, or its lack.
 func (s *State) mayAsk(session lock.Session, req *Request) reason.Reason {
-	lockspace := req.Lockspace
 	switch req.Op {
 	case OpLeave:
-		if sp, has := s.journals.Space(lockspace); has {
+		if sp, has := s.journals.Space(req.Lockspace); has {
 			if _, mounts := sp.Mount(uint64(session)); mounts {
 				return reason.InUse
 			}
 		}
 		return reason.None
-	case OpLock, OpRangeLock:
-	case OpConvert:
-		lockspace = s.locks.SpaceOf(session, req.Lock)
-	default:
+	case OpJoin, OpPurge:
 		return reason.None
 	}
-	if req.Flags&lock.Recovery != 0 && !s.journals.MayPass(lockspace, uint64(session)) {
-		return reason.NotRecovering
+	if req.Flags&lock.Recovery == 0 {
+		return reason.None
+	}
+	// Whatever the request names, its lockspace or a lock, must be under recovery.
+	named := [2]uint32{req.Lockspace, s.locks.SpaceOf(session, req.Lock)}
+	for _, lockspace := range named {
+		if lockspace != 0 && !s.journals.MayPass(lockspace, uint64(session)) {
+			return reason.NotRecovering
+		}
 	}
 	return reason.None
 }

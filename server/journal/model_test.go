@@ -152,7 +152,7 @@ func (w *truth) check() error {
 	}
 	c := w.ledger.Clone()
 	var again Ledger
-	if !again.Restore(c.spaces) || !reflect.DeepEqual(again.Spaces(), w.ledger.Spaces()) {
+	if !again.Restore(c.spaces) || !reflect.DeepEqual(again.Copy(), w.ledger.Copy()) {
 		return fmt.Errorf("it comes back from a snapshot otherwise")
 	}
 	return nil

@@ -111,32 +111,31 @@ func (p *Space) LeftBy(session uint64) int {
 
 // Clone returns a copy that shares nothing with l.
 func (l *Ledger) Clone() Ledger {
-	c := Ledger{spaces: slices.Clone(l.spaces), index: l.index, stamp: l.stamp}
-	for i := range c.spaces {
-		c.spaces[i] = c.spaces[i].clone()
-	}
-	return c
+	return Ledger{spaces: l.Copy(), index: l.index, stamp: l.stamp}
 }
 
 // Copy returns all lockspaces with journals by number; the caller owns the result.
 func (l *Ledger) Copy() []Space {
-	c := l.Clone()
-	return c.spaces
-}
-
-func (p Space) clone() Space {
-	p.Mounts, p.Journals, p.Late = slices.Clone(p.Mounts), slices.Clone(p.Journals), cloneLeft(p.Late)
-	for i := range p.Journals {
-		j := &p.Journals[i]
-		j.Failed, j.Left = slices.Clone(j.Failed), cloneLeft(j.Left)
+	spaces := copied(l.spaces)
+	for i := range spaces {
+		p := &spaces[i]
+		p.Mounts, p.Journals, p.Late = copied(p.Mounts), copied(p.Journals), copyLeft(p.Late)
+		for k := range p.Journals {
+			j := &p.Journals[k]
+			j.Failed, j.Left = copied(j.Failed), copyLeft(j.Left)
+		}
 	}
-	return p
+	return spaces
 }
 
-func cloneLeft(left []Remains) []Remains {
-	left = slices.Clone(left)
+func copyLeft(left []Remains) []Remains {
+	left = copied(left)
 	for i := range left {
-		left[i].Sessions = slices.Clone(left[i].Sessions)
+		left[i].Sessions = copied(left[i].Sessions)
 	}
 	return left
 }
+
+// copied is slices.Clone, but nil for whatever is empty: a copy compares as what
+// comes out of a snapshot.
+func copied[T any](s []T) []T { return append([]T(nil), s...) }

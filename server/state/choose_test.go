@@ -146,9 +146,10 @@ func chooseRequest(pick source, seq, applied uint64) state.Request {
 		Seq: seq, Lock: lock.ID(1 + pick(locksEach)), Lockspace: 1, Name: fmt.Appendf(nil, "r%d", pick(resources)), Mode: lock.Mode(pick(6)),
 		Flags: []lock.Flags{
 			0, 0, 0, 0, lock.NoQueue, lock.NoCallbacks, lock.ValBlk, lock.ValBlk | lock.Persistent, lock.AltPR, lock.HeadQue,
-		}[pick(10)],
+			lock.Recovery,
+		}[pick(11)],
 	}
-	n := pick(40)
+	n := pick(46)
 	switch {
 	case applied == 0, n == 0:
 		r.Op, r.Name, r.Flags = state.OpJoin, []byte("gfs"), 0
@@ -167,10 +168,12 @@ func chooseRequest(pick source, seq, applied uint64) state.Request {
 	case n < 38:
 		r.Op = state.OpLeave
 		r.Flags = lock.Flags(pick(2)) * state.LeaveForce
-	default:
+	case n < 40:
 		r.Op, r.Lockspace = state.Op(pick(13)), uint32(pick(3))
+	default:
+		chooseMount(pick, &r)
 	}
-	if pick(4) == 0 && r.Op != state.OpJoin {
+	if pick(4) == 0 && r.Op != state.OpJoin && r.Op < state.OpMount {
 		chooseRange(pick, &r)
 	}
 	return r
@@ -183,12 +186,36 @@ func chooseRange(pick source, r *state.Request) {
 		r.Op = []state.Op{state.OpRangeUnlock, state.OpRangeUnlock, state.OpRangeTest, state.OpRangeClose}[pick(4)]
 	}
 	r.Lock += 10
-	r.Flags = []lock.Flags{0, 0, 0, 0, lock.NoQueue, lock.RangeFlock, lock.ValBlk}[pick(7)]
+	r.Flags = []lock.Flags{0, 0, 0, 0, lock.NoQueue, lock.RangeFlock, lock.ValBlk, lock.Recovery}[pick(8)]
 	r.Mode = []lock.Mode{lock.PR, lock.EX, lock.EX, lock.Mode(pick(6))}[pick(4)]
 	if r.Op == state.OpRangeUnlock || r.Op == state.OpRangeClose {
 		r.Mode = lock.NL
 	}
 	r.Range = state.Range{Owner: uint64(pick(2)), Start: uint64(pick(8)), End: uint64(4 + pick(8)), Skip: uint64(pick(8) / 6)}
+}
+
+// chooseMount asks for something about the mount of a file system with three
+// journals.
+func chooseMount(pick source, r *state.Request) {
+	r.Name, r.Flags, r.Journals, r.JID = nil, 0, 3, uint32(pick(3))
+	switch n := pick(16); {
+	case n < 6:
+		r.Op = state.OpMount
+		if n == 0 {
+			r.Flags = state.MountSpectator
+		}
+	case n < 9:
+		r.Op = state.OpMounted
+	case n < 14:
+		r.Op = state.OpRecovered
+		if n == 9 {
+			r.Value = []byte("i/o error")
+		}
+	case n < 15:
+		r.Op = state.OpUnmount
+	default:
+		r.Op = state.OpWithdraw
+	}
 }
 
 // script makes n commands that make sense one after the other.

@@ -38,6 +38,8 @@ type Server struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	// noter is the master from when it exists: the log is applied before that.
+	noter atomic.Pointer[master.Master]
 	// leaving is set once this server has begun to log out.
 	leaving atomic.Bool
 	ending  sync.Once
@@ -60,7 +62,10 @@ func Open(opt Options) (*Server, error) {
 		return nil, err
 	}
 	s.peers = newPeers(&s.opt)
-	s.machine = machine.New(s.hub.Deliver)
+	s.machine = machine.New(func(a *machine.Applied) {
+		s.hub.Deliver(a)
+		s.noter.Load().Note(a)
+	})
 	// Streams that are still attached would miss what the snapshot skips.
 	s.machine.OnRestore = func() { s.hub.CloseAll(gulmerr.NotMaster("", "")) }
 	var err error
@@ -68,6 +73,7 @@ func Open(opt Options) (*Server, error) {
 		return nil, err
 	}
 	s.master = master.New(s.masterConfig())
+	s.noter.Store(s.master)
 	s.edge = rpc.New(s.edgeConfig())
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel

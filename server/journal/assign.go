@@ -40,6 +40,11 @@ func (l *Ledger) assignMount(p *Space, m *Mount) {
 		p.Journals[jid].Mounter, p.Journals[jid].Since = m.Session, l.stamp
 	}
 	l.events = append(l.events, p.told(m))
+	if state == First {
+		l.note(p, NoteFirst, m)
+	} else {
+		l.note(p, NoteMounted, m)
+	}
 }
 
 // assignRecovery hands a dirty journal to a mounter.
@@ -65,6 +70,7 @@ func (l *Ledger) assignRecovery(p *Space, jid int) {
 	j.Recoverer, j.Changed, j.Since = best.Session, l.index, l.stamp
 	j.Begun++
 	l.events = append(l.events, p.handed(jid))
+	l.noteJournal(p, NoteRecovery, jid, "")
 }
 
 // works reports whether a mount can replay journals of others.

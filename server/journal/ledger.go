@@ -130,6 +130,7 @@ type Ledger struct {
 	index  uint64
 	stamp  int64
 	events []Event
+	notes  []Note
 }
 
 // Begin says where in the log the following calls stand, and when.
@@ -199,6 +200,9 @@ func (l *Ledger) Mount(req MountRequest) (Mount, reason.Reason) {
 	before := len(l.events)
 	l.assign(p)
 	m := *p.mount(req.Session)
+	if m.State == Waiting {
+		l.note(p, NoteWaits, &m)
+	}
 	// The reply says it; the event would say it twice.
 	l.events = append(l.events[:before], slices.DeleteFunc(l.events[before:], func(e Event) bool {
 		return e.Session == req.Session && e.Kind == EventMounted
@@ -220,6 +224,7 @@ func (l *Ledger) Done(lockspace uint32, session uint64) ([]Remains, reason.Reaso
 		return nil, reason.NotRecovering
 	}
 	m.State, m.Since = Mounted, l.stamp
+	l.note(p, NoteReplayed, m)
 	var left []Remains
 	for i := range p.Journals {
 		left = append(left, l.clean(p, &p.Journals[i])...)
@@ -243,8 +248,10 @@ func (l *Ledger) Recovered(lockspace uint32, session uint64, jid int, failure st
 	}
 	var left []Remains
 	if failure == "" {
+		l.noteJournal(p, NoteRecovered, jid, "")
 		left = l.clean(p, j)
 	} else {
+		l.noteJournal(p, NoteFailed, jid, clip(failure))
 		l.takeBack(j)
 		j.Error = clip(failure)
 		if len(j.Failed) >= MaxFailed {
@@ -373,11 +380,15 @@ func (l *Ledger) end(p *Space, session uint64, left []uint64) {
 			l.takeBack(j)
 		}
 	}
+	if len(left) == 0 || m.JID == NoJID {
+		l.note(p, NoteUnmounted, &m)
+	}
 	if m.JID != NoJID {
 		j := &p.Journals[m.JID]
 		j.Mounter, j.Since = 0, l.stamp
 		if len(left) > 0 {
 			j.leave(m.Life, left)
+			l.note(p, NoteDirty, &m)
 		}
 	}
 	l.assign(p)

@@ -21,6 +21,14 @@ func (t *Table) Joined(number uint32, s Session) bool { return t.joined(number, 
 // Known reports whether there is a lockspace of that number.
 func (t *Table) Known(number uint32) bool { return t.space(number) != nil }
 
+// SpaceName returns the name of a lockspace, "" if there is none of that number.
+func (t *Table) SpaceName(number uint32) string {
+	if sp := t.space(number); sp != nil {
+		return sp.name
+	}
+	return ""
+}
+
 // SpaceOf returns the lockspace of a session's lock, 0 if there is no such lock.
 func (t *Table) SpaceOf(s Session, id ID) uint32 {
 	slot := t.findLock(s, id)

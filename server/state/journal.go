@@ -16,6 +16,20 @@ const MountSpectator lock.Flags = 1
 // Journals returns the mounts and journals, for reading only.
 func (s *State) Journals() *journal.Ledger { return &s.journals }
 
+// Note is a step of a mount or a journal with its lockspace's name.
+type Note struct {
+	journal.Note
+	Space string
+}
+
+func (s *State) notes() []Note {
+	var notes []Note
+	for _, n := range s.journals.TakeNotes() {
+		notes = append(notes, Note{n, s.locks.SpaceName(n.Lockspace)})
+	}
+	return notes
+}
+
 // journalRequest carries out a request about a mount.
 func (s *State) journalRequest(session lock.Session, req *Request) lock.Reply {
 	var reply lock.Reply

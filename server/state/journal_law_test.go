@@ -140,4 +140,3 @@ func heldIn(l *journal.Ledger, life member.Life, lockspace uint32) bool {
 	}
 	return false
 }
-

@@ -126,6 +126,8 @@ type Result struct {
 	Events []lock.Event
 	// Journals are for the sessions that mount, in order.
 	Journals []journal.Event
+	// Notes are steps of mounts and journals, for logs.
+	Notes []Note
 	// Node is the one whose member state changed, "" if none did.
 	Node string
 	// Ended are the sessions that are over.

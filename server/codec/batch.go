@@ -34,7 +34,7 @@ func encodeBatch(stamp int64, batch *state.Batch) []byte {
 func groupSize(g *state.Group) int {
 	size := 2 * maxTag
 	for i := range g.Requests {
-		size += 130 + len(g.Requests[i].Name) + len(g.Requests[i].Value)
+		size += 154 + len(g.Requests[i].Name) + len(g.Requests[i].Value) + len(g.Requests[i].Node)
 	}
 	return size
 }
@@ -69,6 +69,8 @@ func appendRequest(b []byte, r *state.Request) []byte {
 	b = appendUint(b, 12, r.Range.Start)
 	b = appendUint(b, 13, r.Range.End)
 	b = appendUint(b, 14, r.Range.Skip)
+	b = appendUint(b, 15, r.Sub)
+	b = appendBytes(b, 18, r.Node)
 	b = appendUint(b, 23, uint64(r.Journals))
 	return appendUint(b, 24, uint64(r.JID))
 }
@@ -153,7 +155,7 @@ func readGroup(data []byte, g *state.Group) error {
 }
 
 func readRequest(data []byte, r *state.Request) error {
-	return eachField(data, 1<<5|1<<9, func(field protowire.Number, v uint64, sub []byte) error {
+	return eachField(data, 1<<5|1<<9|1<<18, func(field protowire.Number, v uint64, sub []byte) error {
 		small := v <= 0xff
 		switch field {
 		case 1:
@@ -176,6 +178,10 @@ func readRequest(data []byte, r *state.Request) error {
 			r.Value = sub
 		case 10:
 			r.ValueLen = uint8(v)
+		case 15:
+			r.Sub, small = v, true
+		case 18:
+			r.Node = sub
 		case 23:
 			r.Journals, small = uint32(v), v <= 0xffffffff
 		case 24:

@@ -78,7 +78,7 @@ func sessionToLog(s *state.SessionImage) *raftlogv1.Session {
 	for _, k := range s.Kept {
 		out.Replies = append(out.Replies, &raftlogv1.KeptReply{
 			Seq: k.Seq, Outcome: uint32(k.Outcome), Reason: uint32(k.Reason), Mode: uint32(k.Mode), Token: k.Token, Number: k.Number,
-			Status: uint32(k.Status), Value: k.Value, Conflicts: conflictsToLog(k.Conflicts),
+			Status: uint32(k.Status), Value: k.Value, Conflicts: conflictsToLog(k.Conflicts), Holders: holdersToLog(k.Holders),
 		})
 	}
 	return out
@@ -100,6 +100,7 @@ func sessionFromLog(s *raftlogv1.Session, ok *bool) state.SessionImage {
 			Mode:  narrow[lock.Mode](k.GetMode(), ok),
 			Token: k.GetToken(), Number: k.GetNumber(), Status: narrow[lock.Status](k.GetStatus(), ok), Value: k.GetValue(),
 			Conflicts: conflictsFromLog(k.GetConflicts(), ok),
+			Holders: holdersFromLog(k.GetHolders(), ok),
 		}})
 	}
 	return out

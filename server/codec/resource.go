@@ -41,7 +41,8 @@ func appendLock(b []byte, l *lock.LockState) []byte {
 	b = appendUint(b, 11, uint64(l.Blocking))
 	b = appendUint(b, 12, uint64(l.Status))
 	b = appendUint(b, 13, uint64(l.Denied))
-	return appendUint(b, 14, uint64(l.Origin))
+	b = appendUint(b, 14, uint64(l.Origin))
+	return appendUint(b, 45, l.Sub)
 }
 
 // readResources appends the resources of a raftlog.v1.Resources to rs, whose
@@ -120,6 +121,8 @@ func readLock(data []byte, l *lock.LockState) error {
 			l.Denied = reason.Reason(f.uint8())
 		case 14:
 			l.Origin = f.uint32()
+		case 45:
+			l.Sub = f.v
 		default:
 			f.unknown("Lock")
 		}

@@ -148,6 +148,37 @@ func (n *naive) GulmSync(s Session, req GulmRequest) Reply {
 	return Reply{Outcome: Granted, Mode: EX, Token: l.Token}
 }
 
+func (n *naive) GulmQuery(s Session, req GulmRequest) Reply {
+	why := n.gulmFault(s, req)
+	if why == reason.None && req.Mode > EX {
+		why = reason.Invalid
+	}
+	if why != reason.None {
+		return refuse(why)
+	}
+	var found GulmHolders
+	own := n.gulmOf(s, req, false)
+	for _, r := range n.space(req.Lockspace).resources {
+		if r.name != string(req.Key) {
+			continue
+		}
+		for _, l := range r.holders() {
+			if l == own || compatible[l.Granted][req.Mode] {
+				continue
+			}
+			h := GulmHolder{Session: l.Session, Sub: l.Sub, Mode: l.Granted, End: 1<<63 - 1, Frozen: n.dead(l.Session)}
+			if l.Origin != 0 {
+				h.Session, h.Node = Session(l.Origin), n.session(l.Session).Node
+			}
+			found.List = append(found.List, h)
+		}
+	}
+	if len(found.List) == 0 {
+		return Reply{Outcome: Granted, Mode: req.Mode}
+	}
+	return Reply{Outcome: Refused, Reason: reason.TryFailed, Holders: &found}
+}
+
 // readGulm is what somebody reads who uses the GULM layer.
 func (r *naiveResource) readGulm() ([]byte, Status) {
 	switch {

@@ -52,12 +52,14 @@ const (
 	opGulmHold
 	opGulmUnhold
 	opGulmSync
+	opGulmQuery
 )
 
 var kindNames = [...]string{
 	"lock", "convert", "unlock", "cancel", "deny", "adopt", "open", "join", "leave", "close", "freeze", "release", "purge",
 	"freeze orphans", "release orphans", "limits", "clone", "restore", "freeze in", "bury", "release in", "doubt", "trust",
 	"gulm", "gulm cancel", "gulm hold", "gulm unhold", "gulm sync",
+	"gulm query",
 }
 
 // weights says how often each is chosen.
@@ -66,6 +68,7 @@ var weights = [...]int{
 	opClose: 14, opFreeze: 3, opRelease: 8, opPurge: 2, opFreezeOrphans: 1, opReleaseOrphans: 3, opLimits: 6, opClone: 5,
 	opRestore: 8, opFreezeIn: 20, opBury: 12, opReleaseIn: 8, opDoubt: 2, opTrust: 4,
 	opGulm: 250, opGulmCancel: 10, opGulmHold: 30, opGulmUnhold: 15, opGulmSync: 10,
+	opGulmQuery: 10,
 }
 
 // op is one operation with its arguments.
@@ -141,7 +144,7 @@ func chooseOp(pick source, w world, t *Table) op {
 		if pick(3) != 0 {
 			o.session = 0
 		}
-	case opGulm, opGulmCancel, opGulmHold, opGulmUnhold, opGulmSync:
+	case opGulm, opGulmCancel, opGulmHold, opGulmUnhold, opGulmSync, opGulmQuery:
 		o.chooseRequest(pick, w)
 		o.chooseGulm(pick)
 		o.space = chooseSpace(pick, t, o.session)
@@ -345,6 +348,7 @@ type engine interface {
 	GulmHold(Session, GulmRequest) Reply
 	GulmUnhold(Session, GulmRequest) Reply
 	GulmSync(Session, GulmRequest) Reply
+	GulmQuery(Session, GulmRequest) Reply
 	TakeEvents() []Event
 }
 
@@ -394,7 +398,7 @@ func (o op) apply(e engine, index uint64) (Reply, []Event) {
 		e.DoubtRemains(o.node)
 	case opTrust:
 		e.TrustRemains(o.node)
-	case opGulm, opGulmCancel, opGulmHold, opGulmUnhold, opGulmSync:
+	case opGulm, opGulmCancel, opGulmHold, opGulmUnhold, opGulmSync, opGulmQuery:
 		reply = o.applyGulm(e)
 	case opClone, opRestore:
 	}
@@ -414,6 +418,8 @@ func (o op) applyGulm(e engine) Reply {
 		return e.GulmHold(o.session, req)
 	case opGulmUnhold:
 		return e.GulmUnhold(o.session, req)
+	case opGulmQuery:
+		return e.GulmQuery(o.session, req)
 	default:
 		return e.GulmSync(o.session, req)
 	}

@@ -133,6 +133,8 @@ type Reply struct {
 	Value []byte
 	// Conflicts answers RangeTest, nil if there are none; the caller owns it.
 	Conflicts *RangeConflicts
+	// Holders answers GulmQuery, nil if there are none; the caller owns it.
+	Holders *GulmHolders
 }
 
 func refuse(r reason.Reason) Reply { return Reply{Outcome: Refused, Reason: r} }

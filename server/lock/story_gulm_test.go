@@ -82,23 +82,26 @@ func showGulm(r Reply) string {
 }
 
 func showQuery(t *Table, s Session, req GulmRequest) string {
-	found, more, why := t.gulmQuery(s, &req, 3)
-	if why != 0 {
-		return fmt.Sprintf("refused %v\n", why)
+	r := t.gulmQuery(s, &req, 3)
+	switch {
+	case r.Outcome == Granted && r.Holders == nil:
+		return "free\n"
+	case r.Holders == nil:
+		return showReply(r)
 	}
 	var b strings.Builder
-	for _, h := range found {
+	for _, h := range r.Holders.List {
 		fmt.Fprintf(&b, "%s: session %d, sub-id %d", gulmStates[h.Mode], h.Session, h.Sub)
+		if h.Node != 0 {
+			fmt.Fprintf(&b, ", left to node %d", h.Node)
+		}
 		if h.Frozen {
 			b.WriteString(", frozen")
 		}
 		b.WriteByte('\n')
 	}
-	if more {
+	if r.Holders.More {
 		b.WriteString("and more\n")
-	}
-	if len(found) == 0 {
-		return "free\n"
 	}
 	return b.String()
 }

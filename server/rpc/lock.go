@@ -144,7 +144,9 @@ func (e *Edge) send(
 			return err
 		}
 		for {
+			replies := m.Replies
 			reply, more := nextReply(&m, e.nodeNames)
+			e.nameHolders(replies, reply.Replies)
 			if err := stream.Send(reply); err != nil {
 				return err
 			}
@@ -190,6 +192,7 @@ func requestsFromWire(in []*gulmv1.Request) []state.Request {
 			Mode: small[lock.Mode](r.GetMode()), Flags: lock.Flags(r.GetFlags()), Policy: small[lock.Policy](r.GetPolicy()),
 			Value: value, ValueLen: uint8(r.GetValueLen()), Journals: r.GetJournals(), JID: r.GetJid(),
 			Range: state.Range{Owner: r.GetRangeOwner(), Start: r.GetRangeStart(), End: r.GetRangeEnd(), Skip: r.GetRangeSkip()},
+			Sub: r.GetSub(), Node: clipped(r.GetNode(), maxNodeName),
 		}
 	}
 	return out

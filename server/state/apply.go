@@ -225,6 +225,7 @@ func (r *Result) sum(index uint64) uint64 {
 				step(c.End)
 			}
 		}
+		stepHolders(p.Holders, step)
 	}
 	for i := range r.Events {
 		e := &r.Events[i]

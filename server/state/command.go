@@ -203,6 +203,9 @@ type Request struct {
 	// Journals is how many the file system has, for OpMount; JID is the journal
 	// of OpRecovered, whose Value says why it failed.
 	Journals, JID uint32
+	// Sub and Node are for the GULM layer; see gulm.go. Node is not kept by Apply.
+	Sub  uint64
+	Node []byte
 	// Range is for the operations on byte ranges.
 	Range Range
 }

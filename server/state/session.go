@@ -173,6 +173,8 @@ func (s *State) request(session lock.Session, req *Request) lock.Reply {
 		return s.journalRequest(session, req)
 	case OpRangeLock, OpRangeUnlock, OpRangeTest, OpRangeClose:
 		return s.rangeRequest(session, req)
+	case OpGulm, OpGulmCancel, OpGulmQuery, OpGulmHold, OpGulmUnhold, OpGulmSync, OpGulmDrop, OpGulmWithdraw:
+		return s.gulm(session, req)
 	}
 	return lock.Reply{Reason: reason.Invalid}
 }

@@ -66,6 +66,29 @@ const (
 	// Gives up all that the owner holds and waits for in the file, or in all files of
 	// the lockspace without a name.
 	Op_OP_RANGE_CLOSE Op = 11
+	// The GULM layer: `name` is a key, `flags` are bits of GulmFlag, and a holder is
+	// the session with its number `sub`. OP_GULM brings it into a state, `mode`: PR
+	// shared, CW deferred, EX exclusive, NL unlocked. It makes a lock with the number
+	// `lock` or converts the one that the holder has. Status DEMOTED says that the
+	// holder's cache is not valid any more.
+	Op_OP_GULM Op = 16
+	// Take back what the holder waits for.
+	Op_OP_GULM_CANCEL Op = 17
+	// Who else holds the key in a way that conflicts with `mode`: GRANTED if nobody
+	// does, else TRY_FAILED with `holders`.
+	Op_OP_GULM_QUERY Op = 18
+	// Hold the value block of the key, with a lock of the number `lock`; hold it no
+	// more; write `value` to it while the holder is exclusive.
+	Op_OP_GULM_HOLD   Op = 19
+	Op_OP_GULM_UNHOLD Op = 20
+	Op_OP_GULM_SYNC   Op = 21
+	// Release what `node`, which is fenced or has withdrawn, left on keys that match
+	// the mask `name`: UNLOCKED with how many in `number`. NOT_FENCED,
+	// NOT_RECOVERING in a lockspace with journals.
+	Op_OP_GULM_DROP Op = 22
+	// Give up what the session holds on keys that match the mask `name`, as if its
+	// node had died: it stays frozen until it is dropped.
+	Op_OP_GULM_WITHDRAW Op = 23
 )
 
 // Enum value maps for Op.
@@ -88,25 +111,41 @@ var (
 		9:  "OP_RANGE_UNLOCK",
 		10: "OP_RANGE_TEST",
 		11: "OP_RANGE_CLOSE",
+		16: "OP_GULM",
+		17: "OP_GULM_CANCEL",
+		18: "OP_GULM_QUERY",
+		19: "OP_GULM_HOLD",
+		20: "OP_GULM_UNHOLD",
+		21: "OP_GULM_SYNC",
+		22: "OP_GULM_DROP",
+		23: "OP_GULM_WITHDRAW",
 	}
 	Op_value = map[string]int32{
-		"OP_UNSPECIFIED":  0,
-		"OP_LOCK":         1,
-		"OP_CONVERT":      2,
-		"OP_UNLOCK":       3,
-		"OP_CANCEL":       4,
-		"OP_JOIN":         5,
-		"OP_LEAVE":        6,
-		"OP_PURGE":        7,
-		"OP_MOUNT":        24,
-		"OP_MOUNTED":      25,
-		"OP_RECOVERED":    26,
-		"OP_UNMOUNT":      27,
-		"OP_WITHDRAW":     28,
-		"OP_RANGE_LOCK":   8,
-		"OP_RANGE_UNLOCK": 9,
-		"OP_RANGE_TEST":   10,
-		"OP_RANGE_CLOSE":  11,
+		"OP_UNSPECIFIED":   0,
+		"OP_LOCK":          1,
+		"OP_CONVERT":       2,
+		"OP_UNLOCK":        3,
+		"OP_CANCEL":        4,
+		"OP_JOIN":          5,
+		"OP_LEAVE":         6,
+		"OP_PURGE":         7,
+		"OP_MOUNT":         24,
+		"OP_MOUNTED":       25,
+		"OP_RECOVERED":     26,
+		"OP_UNMOUNT":       27,
+		"OP_WITHDRAW":      28,
+		"OP_RANGE_LOCK":    8,
+		"OP_RANGE_UNLOCK":  9,
+		"OP_RANGE_TEST":    10,
+		"OP_RANGE_CLOSE":   11,
+		"OP_GULM":          16,
+		"OP_GULM_CANCEL":   17,
+		"OP_GULM_QUERY":    18,
+		"OP_GULM_HOLD":     19,
+		"OP_GULM_UNHOLD":   20,
+		"OP_GULM_SYNC":     21,
+		"OP_GULM_DROP":     22,
+		"OP_GULM_WITHDRAW": 23,
 	}
 )
 
@@ -547,7 +586,11 @@ type Request struct {
 	RangeStart uint64 `protobuf:"varint,12,opt,name=range_start,json=rangeStart,proto3" json:"range_start,omitempty"`
 	RangeEnd   uint64 `protobuf:"varint,13,opt,name=range_end,json=rangeEnd,proto3" json:"range_end,omitempty"`
 	// RANGE_TEST: how many conflicts to leave out, to go on after `more`.
-	RangeSkip     uint64 `protobuf:"varint,14,opt,name=range_skip,json=rangeSkip,proto3" json:"range_skip,omitempty"`
+	RangeSkip uint64 `protobuf:"varint,14,opt,name=range_skip,json=rangeSkip,proto3" json:"range_skip,omitempty"`
+	// GULM*: the holder's sub-id within the session.
+	Sub uint64 `protobuf:"varint,15,opt,name=sub,proto3" json:"sub,omitempty"`
+	// GULM_DROP: the name of the node, or nothing for all nodes.
+	Node          []byte `protobuf:"bytes,18,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -694,6 +737,20 @@ func (x *Request) GetRangeSkip() uint64 {
 	return 0
 }
 
+func (x *Request) GetSub() uint64 {
+	if x != nil {
+		return x.Sub
+	}
+	return 0
+}
+
+func (x *Request) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
 type Reply struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Seq     uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
@@ -708,8 +765,10 @@ type Reply struct {
 	// GRANTED only: the value block, if it was read.
 	Value []byte `protobuf:"bytes,8,opt,name=value,proto3" json:"value,omitempty"`
 	// RANGE_TEST: what keeps the range from being granted, and whether there is more.
-	Conflicts     []*RangeConflict `protobuf:"bytes,11,rep,name=conflicts,proto3" json:"conflicts,omitempty"`
-	More          bool             `protobuf:"varint,12,opt,name=more,proto3" json:"more,omitempty"`
+	Conflicts []*RangeConflict `protobuf:"bytes,11,rep,name=conflicts,proto3" json:"conflicts,omitempty"`
+	More      bool             `protobuf:"varint,12,opt,name=more,proto3" json:"more,omitempty"`
+	// GULM_QUERY: who is in the way; `more` says that there are more of them.
+	Holders       []*GulmHolder `protobuf:"bytes,15,rep,name=holders,proto3" json:"holders,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -812,6 +871,13 @@ func (x *Reply) GetMore() bool {
 		return x.More
 	}
 	return false
+}
+
+func (x *Reply) GetHolders() []*GulmHolder {
+	if x != nil {
+		return x.Holders
+	}
+	return nil
 }
 
 // RangeConflict is a byte range that stands in the way.
@@ -919,6 +985,103 @@ func (x *RangeConflict) GetNode() string {
 	return ""
 }
 
+// GulmHolder is somebody who holds a key.
+type GulmHolder struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As long as it is known.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// The session that holds it, or that left it when it is frozen.
+	Session uint64 `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
+	Sub     uint64 `protobuf:"varint,3,opt,name=sub,proto3" json:"sub,omitempty"`
+	Mode    Mode   `protobuf:"varint,4,opt,name=mode,proto3,enum=gulm.v1.Mode" json:"mode,omitempty"`
+	// The part of the key, 0 to 2^63-1 for all of it.
+	Start uint64 `protobuf:"varint,5,opt,name=start,proto3" json:"start,omitempty"`
+	End   uint64 `protobuf:"varint,6,opt,name=end,proto3" json:"end,omitempty"`
+	// True if it was left by somebody who was declared dead or has withdrawn.
+	Frozen        bool `protobuf:"varint,7,opt,name=frozen,proto3" json:"frozen,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GulmHolder) Reset() {
+	*x = GulmHolder{}
+	mi := &file_gulm_v1_lock_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GulmHolder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GulmHolder) ProtoMessage() {}
+
+func (x *GulmHolder) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_lock_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GulmHolder.ProtoReflect.Descriptor instead.
+func (*GulmHolder) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *GulmHolder) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *GulmHolder) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *GulmHolder) GetSub() uint64 {
+	if x != nil {
+		return x.Sub
+	}
+	return 0
+}
+
+func (x *GulmHolder) GetMode() Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return Mode_MODE_NL
+}
+
+func (x *GulmHolder) GetStart() uint64 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *GulmHolder) GetEnd() uint64 {
+	if x != nil {
+		return x.End
+	}
+	return 0
+}
+
+func (x *GulmHolder) GetFrozen() bool {
+	if x != nil {
+		return x.Frozen
+	}
+	return false
+}
+
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Lock  uint64                 `protobuf:"varint,1,opt,name=lock,proto3" json:"lock,omitempty"`
@@ -936,7 +1099,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_gulm_v1_lock_proto_msgTypes[5]
+	mi := &file_gulm_v1_lock_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -948,7 +1111,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_lock_proto_msgTypes[5]
+	mi := &file_gulm_v1_lock_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -961,7 +1124,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{5}
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Event) GetLock() uint64 {
@@ -1032,7 +1195,7 @@ type SessionReply struct {
 
 func (x *SessionReply) Reset() {
 	*x = SessionReply{}
-	mi := &file_gulm_v1_lock_proto_msgTypes[6]
+	mi := &file_gulm_v1_lock_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1044,7 +1207,7 @@ func (x *SessionReply) String() string {
 func (*SessionReply) ProtoMessage() {}
 
 func (x *SessionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_lock_proto_msgTypes[6]
+	mi := &file_gulm_v1_lock_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1057,7 +1220,7 @@ func (x *SessionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionReply.ProtoReflect.Descriptor instead.
 func (*SessionReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{6}
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SessionReply) GetReplies() []*Reply {
@@ -1120,7 +1283,7 @@ type JournalEvent struct {
 
 func (x *JournalEvent) Reset() {
 	*x = JournalEvent{}
-	mi := &file_gulm_v1_lock_proto_msgTypes[7]
+	mi := &file_gulm_v1_lock_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1132,7 +1295,7 @@ func (x *JournalEvent) String() string {
 func (*JournalEvent) ProtoMessage() {}
 
 func (x *JournalEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_lock_proto_msgTypes[7]
+	mi := &file_gulm_v1_lock_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1145,7 +1308,7 @@ func (x *JournalEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalEvent.ProtoReflect.Descriptor instead.
 func (*JournalEvent) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{7}
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *JournalEvent) GetKind() JournalEventKind {
@@ -1205,7 +1368,7 @@ type Attached struct {
 
 func (x *Attached) Reset() {
 	*x = Attached{}
-	mi := &file_gulm_v1_lock_proto_msgTypes[8]
+	mi := &file_gulm_v1_lock_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1217,7 +1380,7 @@ func (x *Attached) String() string {
 func (*Attached) ProtoMessage() {}
 
 func (x *Attached) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_lock_proto_msgTypes[8]
+	mi := &file_gulm_v1_lock_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1230,7 +1393,7 @@ func (x *Attached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attached.ProtoReflect.Descriptor instead.
 func (*Attached) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{8}
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Attached) GetApplied() uint64 {
@@ -1262,7 +1425,7 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\blogin_id\x18\x02 \x01(\fR\aloginId\x12\x1d\n" +
 	"\n" +
 	"seen_index\x18\x03 \x01(\x04R\tseenIndex\x12\x1c\n" +
-	"\tconfirmed\x18\x04 \x01(\x04R\tconfirmed\"\xbf\x03\n" +
+	"\tconfirmed\x18\x04 \x01(\x04R\tconfirmed\"\xe5\x03\n" +
 	"\aRequest\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1b\n" +
 	"\x02op\x18\x02 \x01(\x0e2\v.gulm.v1.OpR\x02op\x12\x12\n" +
@@ -1283,7 +1446,9 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"rangeStart\x12\x1b\n" +
 	"\trange_end\x18\r \x01(\x04R\brangeEnd\x12\x1d\n" +
 	"\n" +
-	"range_skip\x18\x0e \x01(\x04R\trangeSkip\"\xa6\x02\n" +
+	"range_skip\x18\x0e \x01(\x04R\trangeSkip\x12\x10\n" +
+	"\x03sub\x18\x0f \x01(\x04R\x03sub\x12\x12\n" +
+	"\x04node\x18\x12 \x01(\fR\x04node\"\xd5\x02\n" +
 	"\x05Reply\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12*\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x10.gulm.v1.OutcomeR\aoutcome\x12!\n" +
@@ -1294,7 +1459,8 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\x06status\x18\a \x01(\rR\x06status\x12\x14\n" +
 	"\x05value\x18\b \x01(\fR\x05value\x124\n" +
 	"\tconflicts\x18\v \x03(\v2\x16.gulm.v1.RangeConflictR\tconflicts\x12\x12\n" +
-	"\x04more\x18\f \x01(\bR\x04more\"\xd0\x01\n" +
+	"\x04more\x18\f \x01(\bR\x04more\x12-\n" +
+	"\aholders\x18\x0f \x03(\v2\x13.gulm.v1.GulmHolderR\aholders\"\xd0\x01\n" +
 	"\rRangeConflict\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\x04R\x05owner\x12\x14\n" +
@@ -1303,7 +1469,16 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\x04mode\x18\x05 \x01(\x0e2\r.gulm.v1.ModeR\x04mode\x12\x16\n" +
 	"\x06frozen\x18\x06 \x01(\bR\x06frozen\x12\x18\n" +
 	"\awaiting\x18\a \x01(\bR\awaiting\x12\x12\n" +
-	"\x04node\x18\b \x01(\tR\x04node\"\xc2\x01\n" +
+	"\x04node\x18\b \x01(\tR\x04node\"\xaf\x01\n" +
+	"\n" +
+	"GulmHolder\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
+	"\asession\x18\x02 \x01(\x04R\asession\x12\x10\n" +
+	"\x03sub\x18\x03 \x01(\x04R\x03sub\x12!\n" +
+	"\x04mode\x18\x04 \x01(\x0e2\r.gulm.v1.ModeR\x04mode\x12\x14\n" +
+	"\x05start\x18\x05 \x01(\x04R\x05start\x12\x10\n" +
+	"\x03end\x18\x06 \x01(\x04R\x03end\x12\x16\n" +
+	"\x06frozen\x18\a \x01(\bR\x06frozen\"\xc2\x01\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04lock\x18\x01 \x01(\x04R\x04lock\x12&\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x12.gulm.v1.EventKindR\x04kind\x12!\n" +
@@ -1328,7 +1503,7 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\vincarnation\x18\x06 \x01(\x04R\vincarnation\"8\n" +
 	"\bAttached\x12\x18\n" +
 	"\aapplied\x18\x01 \x01(\x04R\aapplied\x12\x12\n" +
-	"\x04term\x18\x02 \x01(\x04R\x04term*\x9c\x02\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term*\xb0\x03\n" +
 	"\x02Op\x12\x12\n" +
 	"\x0eOP_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aOP_LOCK\x10\x01\x12\x0e\n" +
@@ -1350,7 +1525,15 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\x0fOP_RANGE_UNLOCK\x10\t\x12\x11\n" +
 	"\rOP_RANGE_TEST\x10\n" +
 	"\x12\x12\n" +
-	"\x0eOP_RANGE_CLOSE\x10\v*:\n" +
+	"\x0eOP_RANGE_CLOSE\x10\v\x12\v\n" +
+	"\aOP_GULM\x10\x10\x12\x12\n" +
+	"\x0eOP_GULM_CANCEL\x10\x11\x12\x11\n" +
+	"\rOP_GULM_QUERY\x10\x12\x12\x10\n" +
+	"\fOP_GULM_HOLD\x10\x13\x12\x12\n" +
+	"\x0eOP_GULM_UNHOLD\x10\x14\x12\x10\n" +
+	"\fOP_GULM_SYNC\x10\x15\x12\x10\n" +
+	"\fOP_GULM_DROP\x10\x16\x12\x14\n" +
+	"\x10OP_GULM_WITHDRAW\x10\x17*:\n" +
 	"\tMountFlag\x12\x13\n" +
 	"\x0fMOUNT_FLAG_NONE\x10\x00\x12\x18\n" +
 	"\x14MOUNT_FLAG_SPECTATOR\x10\x01*\xc2\x01\n" +
@@ -1389,7 +1572,7 @@ func file_gulm_v1_lock_proto_rawDescGZIP() []byte {
 }
 
 var file_gulm_v1_lock_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_gulm_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_gulm_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_gulm_v1_lock_proto_goTypes = []any{
 	(Op)(0),                // 0: gulm.v1.Op
 	(MountFlag)(0),         // 1: gulm.v1.MountFlag
@@ -1401,37 +1584,40 @@ var file_gulm_v1_lock_proto_goTypes = []any{
 	(*Request)(nil),        // 7: gulm.v1.Request
 	(*Reply)(nil),          // 8: gulm.v1.Reply
 	(*RangeConflict)(nil),  // 9: gulm.v1.RangeConflict
-	(*Event)(nil),          // 10: gulm.v1.Event
-	(*SessionReply)(nil),   // 11: gulm.v1.SessionReply
-	(*JournalEvent)(nil),   // 12: gulm.v1.JournalEvent
-	(*Attached)(nil),       // 13: gulm.v1.Attached
-	(Mode)(0),              // 14: gulm.v1.Mode
-	(Policy)(0),            // 15: gulm.v1.Policy
+	(*GulmHolder)(nil),     // 10: gulm.v1.GulmHolder
+	(*Event)(nil),          // 11: gulm.v1.Event
+	(*SessionReply)(nil),   // 12: gulm.v1.SessionReply
+	(*JournalEvent)(nil),   // 13: gulm.v1.JournalEvent
+	(*Attached)(nil),       // 14: gulm.v1.Attached
+	(Mode)(0),              // 15: gulm.v1.Mode
+	(Policy)(0),            // 16: gulm.v1.Policy
 }
 var file_gulm_v1_lock_proto_depIdxs = []int32{
 	6,  // 0: gulm.v1.SessionRequest.attach:type_name -> gulm.v1.Attach
 	7,  // 1: gulm.v1.SessionRequest.requests:type_name -> gulm.v1.Request
 	0,  // 2: gulm.v1.Request.op:type_name -> gulm.v1.Op
-	14, // 3: gulm.v1.Request.mode:type_name -> gulm.v1.Mode
-	15, // 4: gulm.v1.Request.policy:type_name -> gulm.v1.Policy
+	15, // 3: gulm.v1.Request.mode:type_name -> gulm.v1.Mode
+	16, // 4: gulm.v1.Request.policy:type_name -> gulm.v1.Policy
 	2,  // 5: gulm.v1.Reply.outcome:type_name -> gulm.v1.Outcome
-	14, // 6: gulm.v1.Reply.mode:type_name -> gulm.v1.Mode
+	15, // 6: gulm.v1.Reply.mode:type_name -> gulm.v1.Mode
 	9,  // 7: gulm.v1.Reply.conflicts:type_name -> gulm.v1.RangeConflict
-	14, // 8: gulm.v1.RangeConflict.mode:type_name -> gulm.v1.Mode
-	3,  // 9: gulm.v1.Event.kind:type_name -> gulm.v1.EventKind
-	14, // 10: gulm.v1.Event.mode:type_name -> gulm.v1.Mode
-	8,  // 11: gulm.v1.SessionReply.replies:type_name -> gulm.v1.Reply
-	10, // 12: gulm.v1.SessionReply.events:type_name -> gulm.v1.Event
-	13, // 13: gulm.v1.SessionReply.attached:type_name -> gulm.v1.Attached
-	12, // 14: gulm.v1.SessionReply.journals:type_name -> gulm.v1.JournalEvent
-	4,  // 15: gulm.v1.JournalEvent.kind:type_name -> gulm.v1.JournalEventKind
-	5,  // 16: gulm.v1.LockService.Session:input_type -> gulm.v1.SessionRequest
-	11, // 17: gulm.v1.LockService.Session:output_type -> gulm.v1.SessionReply
-	17, // [17:18] is the sub-list for method output_type
-	16, // [16:17] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	10, // 8: gulm.v1.Reply.holders:type_name -> gulm.v1.GulmHolder
+	15, // 9: gulm.v1.RangeConflict.mode:type_name -> gulm.v1.Mode
+	15, // 10: gulm.v1.GulmHolder.mode:type_name -> gulm.v1.Mode
+	3,  // 11: gulm.v1.Event.kind:type_name -> gulm.v1.EventKind
+	15, // 12: gulm.v1.Event.mode:type_name -> gulm.v1.Mode
+	8,  // 13: gulm.v1.SessionReply.replies:type_name -> gulm.v1.Reply
+	11, // 14: gulm.v1.SessionReply.events:type_name -> gulm.v1.Event
+	14, // 15: gulm.v1.SessionReply.attached:type_name -> gulm.v1.Attached
+	13, // 16: gulm.v1.SessionReply.journals:type_name -> gulm.v1.JournalEvent
+	4,  // 17: gulm.v1.JournalEvent.kind:type_name -> gulm.v1.JournalEventKind
+	5,  // 18: gulm.v1.LockService.Session:input_type -> gulm.v1.SessionRequest
+	12, // 19: gulm.v1.LockService.Session:output_type -> gulm.v1.SessionReply
+	19, // [19:20] is the sub-list for method output_type
+	18, // [18:19] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_gulm_v1_lock_proto_init() }
@@ -1446,7 +1632,7 @@ func file_gulm_v1_lock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gulm_v1_lock_proto_rawDesc), len(file_gulm_v1_lock_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -354,6 +354,78 @@ func (RangeFlag) EnumDescriptor() ([]byte, []int) {
 	return file_gulm_v1_types_proto_rawDescGZIP(), []int{4}
 }
 
+// GulmFlag modifies GULM requests. The numbers are GULM's.
+type GulmFlag int32
+
+const (
+	GulmFlag_GULM_FLAG_NONE GulmFlag = 0
+	// With TRY: still ask the holders to give way.
+	GulmFlag_GULM_FLAG_DO_CB GulmFlag = 1
+	// Fail with TRY_FAILED instead of waiting.
+	GulmFlag_GULM_FLAG_TRY GulmFlag = 2
+	// Shared or deferred, whichever can be had.
+	GulmFlag_GULM_FLAG_ANY GulmFlag = 4
+	// Pass what the dead have left, for the sake of their recovery.
+	GulmFlag_GULM_FLAG_NO_EXP GulmFlag = 8
+	// A value is attached.
+	GulmFlag_GULM_FLAG_HAS_LVB GulmFlag = 16
+	// Go before those who wait.
+	GulmFlag_GULM_FLAG_PRIORITY GulmFlag = 64
+	// Never ask this holder to give way.
+	GulmFlag_GULM_FLAG_NO_CALL_BACKS GulmFlag = 256
+)
+
+// Enum value maps for GulmFlag.
+var (
+	GulmFlag_name = map[int32]string{
+		0:   "GULM_FLAG_NONE",
+		1:   "GULM_FLAG_DO_CB",
+		2:   "GULM_FLAG_TRY",
+		4:   "GULM_FLAG_ANY",
+		8:   "GULM_FLAG_NO_EXP",
+		16:  "GULM_FLAG_HAS_LVB",
+		64:  "GULM_FLAG_PRIORITY",
+		256: "GULM_FLAG_NO_CALL_BACKS",
+	}
+	GulmFlag_value = map[string]int32{
+		"GULM_FLAG_NONE":          0,
+		"GULM_FLAG_DO_CB":         1,
+		"GULM_FLAG_TRY":           2,
+		"GULM_FLAG_ANY":           4,
+		"GULM_FLAG_NO_EXP":        8,
+		"GULM_FLAG_HAS_LVB":       16,
+		"GULM_FLAG_PRIORITY":      64,
+		"GULM_FLAG_NO_CALL_BACKS": 256,
+	}
+)
+
+func (x GulmFlag) Enum() *GulmFlag {
+	p := new(GulmFlag)
+	*p = x
+	return p
+}
+
+func (x GulmFlag) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GulmFlag) Descriptor() protoreflect.EnumDescriptor {
+	return file_gulm_v1_types_proto_enumTypes[5].Descriptor()
+}
+
+func (GulmFlag) Type() protoreflect.EnumType {
+	return &file_gulm_v1_types_proto_enumTypes[5]
+}
+
+func (x GulmFlag) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GulmFlag.Descriptor instead.
+func (GulmFlag) EnumDescriptor() ([]byte, []int) {
+	return file_gulm_v1_types_proto_rawDescGZIP(), []int{5}
+}
+
 // Status says more about a grant. The bits are the DLM's.
 type Status int32
 
@@ -398,11 +470,11 @@ func (x Status) String() string {
 }
 
 func (Status) Descriptor() protoreflect.EnumDescriptor {
-	return file_gulm_v1_types_proto_enumTypes[5].Descriptor()
+	return file_gulm_v1_types_proto_enumTypes[6].Descriptor()
 }
 
 func (Status) Type() protoreflect.EnumType {
-	return &file_gulm_v1_types_proto_enumTypes[5]
+	return &file_gulm_v1_types_proto_enumTypes[6]
 }
 
 func (x Status) Number() protoreflect.EnumNumber {
@@ -411,7 +483,7 @@ func (x Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Status.Descriptor instead.
 func (Status) EnumDescriptor() ([]byte, []int) {
-	return file_gulm_v1_types_proto_rawDescGZIP(), []int{5}
+	return file_gulm_v1_types_proto_rawDescGZIP(), []int{6}
 }
 
 // NodeState is what the cluster holds a node to be.
@@ -453,11 +525,11 @@ func (x NodeState) String() string {
 }
 
 func (NodeState) Descriptor() protoreflect.EnumDescriptor {
-	return file_gulm_v1_types_proto_enumTypes[6].Descriptor()
+	return file_gulm_v1_types_proto_enumTypes[7].Descriptor()
 }
 
 func (NodeState) Type() protoreflect.EnumType {
-	return &file_gulm_v1_types_proto_enumTypes[6]
+	return &file_gulm_v1_types_proto_enumTypes[7]
 }
 
 func (x NodeState) Number() protoreflect.EnumNumber {
@@ -466,7 +538,7 @@ func (x NodeState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NodeState.Descriptor instead.
 func (NodeState) EnumDescriptor() ([]byte, []int) {
-	return file_gulm_v1_types_proto_rawDescGZIP(), []int{6}
+	return file_gulm_v1_types_proto_rawDescGZIP(), []int{7}
 }
 
 // ServerRole is what a lock server is at the moment.
@@ -510,11 +582,11 @@ func (x ServerRole) String() string {
 }
 
 func (ServerRole) Descriptor() protoreflect.EnumDescriptor {
-	return file_gulm_v1_types_proto_enumTypes[7].Descriptor()
+	return file_gulm_v1_types_proto_enumTypes[8].Descriptor()
 }
 
 func (ServerRole) Type() protoreflect.EnumType {
-	return &file_gulm_v1_types_proto_enumTypes[7]
+	return &file_gulm_v1_types_proto_enumTypes[8]
 }
 
 func (x ServerRole) Number() protoreflect.EnumNumber {
@@ -523,7 +595,7 @@ func (x ServerRole) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ServerRole.Descriptor instead.
 func (ServerRole) EnumDescriptor() ([]byte, []int) {
-	return file_gulm_v1_types_proto_rawDescGZIP(), []int{7}
+	return file_gulm_v1_types_proto_rawDescGZIP(), []int{8}
 }
 
 // Policy is what must happen before the locks of a failed node are released.
@@ -555,11 +627,11 @@ func (x Policy) String() string {
 }
 
 func (Policy) Descriptor() protoreflect.EnumDescriptor {
-	return file_gulm_v1_types_proto_enumTypes[8].Descriptor()
+	return file_gulm_v1_types_proto_enumTypes[9].Descriptor()
 }
 
 func (Policy) Type() protoreflect.EnumType {
-	return &file_gulm_v1_types_proto_enumTypes[8]
+	return &file_gulm_v1_types_proto_enumTypes[9]
 }
 
 func (x Policy) Number() protoreflect.EnumNumber {
@@ -568,7 +640,7 @@ func (x Policy) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Policy.Descriptor instead.
 func (Policy) EnumDescriptor() ([]byte, []int) {
-	return file_gulm_v1_types_proto_rawDescGZIP(), []int{8}
+	return file_gulm_v1_types_proto_rawDescGZIP(), []int{9}
 }
 
 // Error is a refusal. `reason` is one of the append-only strings of package
@@ -740,7 +812,16 @@ const file_gulm_v1_types_proto_rawDesc = "" +
 	"\x10LEAVE_FLAG_FORCE\x10\x01*6\n" +
 	"\tRangeFlag\x12\x13\n" +
 	"\x0fRANGE_FLAG_NONE\x10\x00\x12\x14\n" +
-	"\x10RANGE_FLAG_FLOCK\x10\x02*r\n" +
+	"\x10RANGE_FLAG_FLOCK\x10\x02*\xbc\x01\n" +
+	"\bGulmFlag\x12\x12\n" +
+	"\x0eGULM_FLAG_NONE\x10\x00\x12\x13\n" +
+	"\x0fGULM_FLAG_DO_CB\x10\x01\x12\x11\n" +
+	"\rGULM_FLAG_TRY\x10\x02\x12\x11\n" +
+	"\rGULM_FLAG_ANY\x10\x04\x12\x14\n" +
+	"\x10GULM_FLAG_NO_EXP\x10\b\x12\x15\n" +
+	"\x11GULM_FLAG_HAS_LVB\x10\x10\x12\x16\n" +
+	"\x12GULM_FLAG_PRIORITY\x10@\x12\x1c\n" +
+	"\x17GULM_FLAG_NO_CALL_BACKS\x10\x80\x02*r\n" +
 	"\x06Status\x12\x0f\n" +
 	"\vSTATUS_NONE\x10\x00\x12\x12\n" +
 	"\x0eSTATUS_DEMOTED\x10\x01\x12\x16\n" +
@@ -773,7 +854,7 @@ func file_gulm_v1_types_proto_rawDescGZIP() []byte {
 	return file_gulm_v1_types_proto_rawDescData
 }
 
-var file_gulm_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
+var file_gulm_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
 var file_gulm_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_gulm_v1_types_proto_goTypes = []any{
 	(Mode)(0),             // 0: gulm.v1.Mode
@@ -781,16 +862,17 @@ var file_gulm_v1_types_proto_goTypes = []any{
 	(JoinFlag)(0),         // 2: gulm.v1.JoinFlag
 	(LeaveFlag)(0),        // 3: gulm.v1.LeaveFlag
 	(RangeFlag)(0),        // 4: gulm.v1.RangeFlag
-	(Status)(0),           // 5: gulm.v1.Status
-	(NodeState)(0),        // 6: gulm.v1.NodeState
-	(ServerRole)(0),       // 7: gulm.v1.ServerRole
-	(Policy)(0),           // 8: gulm.v1.Policy
-	(*Error)(nil),         // 9: gulm.v1.Error
-	(*ServerAddress)(nil), // 10: gulm.v1.ServerAddress
-	nil,                   // 11: gulm.v1.Error.MetadataEntry
+	(GulmFlag)(0),         // 5: gulm.v1.GulmFlag
+	(Status)(0),           // 6: gulm.v1.Status
+	(NodeState)(0),        // 7: gulm.v1.NodeState
+	(ServerRole)(0),       // 8: gulm.v1.ServerRole
+	(Policy)(0),           // 9: gulm.v1.Policy
+	(*Error)(nil),         // 10: gulm.v1.Error
+	(*ServerAddress)(nil), // 11: gulm.v1.ServerAddress
+	nil,                   // 12: gulm.v1.Error.MetadataEntry
 }
 var file_gulm_v1_types_proto_depIdxs = []int32{
-	11, // 0: gulm.v1.Error.metadata:type_name -> gulm.v1.Error.MetadataEntry
+	12, // 0: gulm.v1.Error.metadata:type_name -> gulm.v1.Error.MetadataEntry
 	1,  // [1:1] is the sub-list for method output_type
 	1,  // [1:1] is the sub-list for method input_type
 	1,  // [1:1] is the sub-list for extension type_name
@@ -808,7 +890,7 @@ func file_gulm_v1_types_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gulm_v1_types_proto_rawDesc), len(file_gulm_v1_types_proto_rawDesc)),
-			NumEnums:      9,
+			NumEnums:      10,
 			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -661,10 +661,13 @@ type Request struct {
 	Journals uint32 `protobuf:"varint,23,opt,name=journals,proto3" json:"journals,omitempty"`
 	Jid      uint32 `protobuf:"varint,24,opt,name=jid,proto3" json:"jid,omitempty"`
 	// Of byte ranges.
-	RangeOwner    uint64 `protobuf:"varint,11,opt,name=range_owner,json=rangeOwner,proto3" json:"range_owner,omitempty"`
-	RangeStart    uint64 `protobuf:"varint,12,opt,name=range_start,json=rangeStart,proto3" json:"range_start,omitempty"`
-	RangeEnd      uint64 `protobuf:"varint,13,opt,name=range_end,json=rangeEnd,proto3" json:"range_end,omitempty"`
-	RangeSkip     uint64 `protobuf:"varint,14,opt,name=range_skip,json=rangeSkip,proto3" json:"range_skip,omitempty"`
+	RangeOwner uint64 `protobuf:"varint,11,opt,name=range_owner,json=rangeOwner,proto3" json:"range_owner,omitempty"`
+	RangeStart uint64 `protobuf:"varint,12,opt,name=range_start,json=rangeStart,proto3" json:"range_start,omitempty"`
+	RangeEnd   uint64 `protobuf:"varint,13,opt,name=range_end,json=rangeEnd,proto3" json:"range_end,omitempty"`
+	RangeSkip  uint64 `protobuf:"varint,14,opt,name=range_skip,json=rangeSkip,proto3" json:"range_skip,omitempty"`
+	// Of the GULM layer: a holder's sub-id; whose remains are dropped.
+	Sub           uint64 `protobuf:"varint,15,opt,name=sub,proto3" json:"sub,omitempty"`
+	Node          []byte `protobuf:"bytes,18,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -809,6 +812,20 @@ func (x *Request) GetRangeSkip() uint64 {
 		return x.RangeSkip
 	}
 	return 0
+}
+
+func (x *Request) GetSub() uint64 {
+	if x != nil {
+		return x.Sub
+	}
+	return 0
+}
+
+func (x *Request) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
 }
 
 type Login struct {
@@ -2306,7 +2323,7 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x05Group\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x1c\n" +
 	"\tconfirmed\x18\x02 \x01(\x04R\tconfirmed\x12/\n" +
-	"\brequests\x18\x03 \x03(\v2\x13.raftlog.v1.RequestR\brequests\"\x92\x03\n" +
+	"\brequests\x18\x03 \x03(\v2\x13.raftlog.v1.RequestR\brequests\"\xb8\x03\n" +
 	"\aRequest\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x0e\n" +
 	"\x02op\x18\x02 \x01(\rR\x02op\x12\x12\n" +
@@ -2327,7 +2344,9 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"rangeStart\x12\x1b\n" +
 	"\trange_end\x18\r \x01(\x04R\brangeEnd\x12\x1d\n" +
 	"\n" +
-	"range_skip\x18\x0e \x01(\x04R\trangeSkip\"\xd9\x01\n" +
+	"range_skip\x18\x0e \x01(\x04R\trangeSkip\x12\x10\n" +
+	"\x03sub\x18\x0f \x01(\x04R\x03sub\x12\x12\n" +
+	"\x04node\x18\x12 \x01(\fR\x04node\"\xd9\x01\n" +
 	"\x05Login\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x19\n" +

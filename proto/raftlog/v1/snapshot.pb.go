@@ -998,6 +998,7 @@ type KeptReply struct {
 	Status        uint32                 `protobuf:"varint,7,opt,name=status,proto3" json:"status,omitempty"`
 	Value         []byte                 `protobuf:"bytes,8,opt,name=value,proto3" json:"value,omitempty"`
 	Conflicts     *RangeConflicts        `protobuf:"bytes,40,opt,name=conflicts,proto3" json:"conflicts,omitempty"`
+	Holders       *GulmHolders           `protobuf:"bytes,45,opt,name=holders,proto3" json:"holders,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1091,6 +1092,13 @@ func (x *KeptReply) GetValue() []byte {
 func (x *KeptReply) GetConflicts() *RangeConflicts {
 	if x != nil {
 		return x.Conflicts
+	}
+	return nil
+}
+
+func (x *KeptReply) GetHolders() *GulmHolders {
+	if x != nil {
+		return x.Holders
 	}
 	return nil
 }
@@ -1353,7 +1361,9 @@ type Lock struct {
 	Status   uint32 `protobuf:"varint,12,opt,name=status,proto3" json:"status,omitempty"`
 	Denied   uint32 `protobuf:"varint,13,opt,name=denied,proto3" json:"denied,omitempty"`
 	// Of an orphan, or of remains: the session that left it.
-	Origin        uint32 `protobuf:"varint,14,opt,name=origin,proto3" json:"origin,omitempty"`
+	Origin uint32 `protobuf:"varint,14,opt,name=origin,proto3" json:"origin,omitempty"`
+	// The sub-id of a lock of the GULM layer.
+	Sub           uint64 `protobuf:"varint,45,opt,name=sub,proto3" json:"sub,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1482,6 +1492,13 @@ func (x *Lock) GetDenied() uint32 {
 func (x *Lock) GetOrigin() uint32 {
 	if x != nil {
 		return x.Origin
+	}
+	return 0
+}
+
+func (x *Lock) GetSub() uint64 {
+	if x != nil {
+		return x.Sub
 	}
 	return 0
 }
@@ -2490,6 +2507,150 @@ func (x *Breaker) GetResumes() uint64 {
 	return 0
 }
 
+type GulmHolders struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	List          []*GulmHolder          `protobuf:"bytes,1,rep,name=list,proto3" json:"list,omitempty"`
+	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GulmHolders) Reset() {
+	*x = GulmHolders{}
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GulmHolders) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GulmHolders) ProtoMessage() {}
+
+func (x *GulmHolders) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GulmHolders.ProtoReflect.Descriptor instead.
+func (*GulmHolders) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *GulmHolders) GetList() []*GulmHolder {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+func (x *GulmHolders) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+type GulmHolder struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Node          uint32                 `protobuf:"varint,2,opt,name=node,proto3" json:"node,omitempty"`
+	Sub           uint64                 `protobuf:"varint,3,opt,name=sub,proto3" json:"sub,omitempty"`
+	Mode          uint32                 `protobuf:"varint,4,opt,name=mode,proto3" json:"mode,omitempty"`
+	Start         uint64                 `protobuf:"varint,5,opt,name=start,proto3" json:"start,omitempty"`
+	End           uint64                 `protobuf:"varint,6,opt,name=end,proto3" json:"end,omitempty"`
+	Frozen        bool                   `protobuf:"varint,7,opt,name=frozen,proto3" json:"frozen,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GulmHolder) Reset() {
+	*x = GulmHolder{}
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GulmHolder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GulmHolder) ProtoMessage() {}
+
+func (x *GulmHolder) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GulmHolder.ProtoReflect.Descriptor instead.
+func (*GulmHolder) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *GulmHolder) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *GulmHolder) GetNode() uint32 {
+	if x != nil {
+		return x.Node
+	}
+	return 0
+}
+
+func (x *GulmHolder) GetSub() uint64 {
+	if x != nil {
+		return x.Sub
+	}
+	return 0
+}
+
+func (x *GulmHolder) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *GulmHolder) GetStart() uint64 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *GulmHolder) GetEnd() uint64 {
+	if x != nil {
+		return x.End
+	}
+	return 0
+}
+
+func (x *GulmHolder) GetFrozen() bool {
+	if x != nil {
+		return x.Frozen
+	}
+	return false
+}
+
 var File_raftlog_v1_snapshot_proto protoreflect.FileDescriptor
 
 const file_raftlog_v1_snapshot_proto_rawDesc = "" +
@@ -2585,7 +2746,7 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\rR\x06reason\x12\x18\n" +
 	"\achanged\x18\x03 \x01(\x04R\achanged\x12\x12\n" +
 	"\x04mode\x18( \x01(\rR\x04mode\x12\x14\n" +
-	"\x05token\x18) \x01(\x04R\x05token\"\xf9\x01\n" +
+	"\x05token\x18) \x01(\x04R\x05token\"\xac\x02\n" +
 	"\tKeptReply\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x18\n" +
 	"\aoutcome\x18\x02 \x01(\rR\aoutcome\x12\x16\n" +
@@ -2595,7 +2756,8 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\x06number\x18\x06 \x01(\rR\x06number\x12\x16\n" +
 	"\x06status\x18\a \x01(\rR\x06status\x12\x14\n" +
 	"\x05value\x18\b \x01(\fR\x05value\x128\n" +
-	"\tconflicts\x18( \x01(\v2\x1a.raftlog.v1.RangeConflictsR\tconflicts\"\xdf\x01\n" +
+	"\tconflicts\x18( \x01(\v2\x1a.raftlog.v1.RangeConflictsR\tconflicts\x121\n" +
+	"\aholders\x18- \x01(\v2\x17.raftlog.v1.GulmHoldersR\aholders\"\xdf\x01\n" +
 	"\tLockspace\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x12\x16\n" +
@@ -2617,7 +2779,7 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\x05value\x18\x04 \x01(\fR\x05value\x12#\n" +
 	"\rvalue_version\x18\x05 \x01(\x04R\fvalueVersion\x12#\n" +
 	"\rvalue_invalid\x18\x06 \x01(\bR\fvalueInvalid\x12\x1c\n" +
-	"\tovertaken\x18\a \x01(\rR\tovertaken\"\xdd\x02\n" +
+	"\tovertaken\x18\a \x01(\rR\tovertaken\"\xef\x02\n" +
 	"\x04Lock\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
 	"\x04lock\x18\x02 \x01(\x04R\x04lock\x12\x14\n" +
@@ -2633,7 +2795,8 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\bblocking\x18\v \x01(\rR\bblocking\x12\x16\n" +
 	"\x06status\x18\f \x01(\rR\x06status\x12\x16\n" +
 	"\x06denied\x18\r \x01(\rR\x06denied\x12\x16\n" +
-	"\x06origin\x18\x0e \x01(\rR\x06origin\"\xae\x01\n" +
+	"\x06origin\x18\x0e \x01(\rR\x06origin\x12\x10\n" +
+	"\x03sub\x18- \x01(\x04R\x03sub\"\xae\x01\n" +
 	"\tJournaled\x12\x1c\n" +
 	"\tlockspace\x18\x01 \x01(\rR\tlockspace\x12/\n" +
 	"\bjournals\x18\x02 \x03(\v2\x13.raftlog.v1.JournalR\bjournals\x12)\n" +
@@ -2715,7 +2878,19 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\boperator\x18\x04 \x01(\tR\boperator\x12\x19\n" +
 	"\bsince_ms\x18\x05 \x01(\x03R\asinceMs\x12\x14\n" +
 	"\x05trips\x18\x06 \x01(\x04R\x05trips\x12\x18\n" +
-	"\aresumes\x18\a \x01(\x04R\aresumesB'Z%lock_gulmd/proto/raftlog/v1;raftlogv1b\x06proto3"
+	"\aresumes\x18\a \x01(\x04R\aresumes\"M\n" +
+	"\vGulmHolders\x12*\n" +
+	"\x04list\x18\x01 \x03(\v2\x16.raftlog.v1.GulmHolderR\x04list\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\xa0\x01\n" +
+	"\n" +
+	"GulmHolder\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\rR\x04node\x12\x10\n" +
+	"\x03sub\x18\x03 \x01(\x04R\x03sub\x12\x12\n" +
+	"\x04mode\x18\x04 \x01(\rR\x04mode\x12\x14\n" +
+	"\x05start\x18\x05 \x01(\x04R\x05start\x12\x10\n" +
+	"\x03end\x18\x06 \x01(\x04R\x03end\x12\x16\n" +
+	"\x06frozen\x18\a \x01(\bR\x06frozenB'Z%lock_gulmd/proto/raftlog/v1;raftlogv1b\x06proto3"
 
 var (
 	file_raftlog_v1_snapshot_proto_rawDescOnce sync.Once
@@ -2729,7 +2904,7 @@ func file_raftlog_v1_snapshot_proto_rawDescGZIP() []byte {
 	return file_raftlog_v1_snapshot_proto_rawDescData
 }
 
-var file_raftlog_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_raftlog_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_raftlog_v1_snapshot_proto_goTypes = []any{
 	(*Record)(nil),         // 0: raftlog.v1.Record
 	(*Header)(nil),         // 1: raftlog.v1.Header
@@ -2757,10 +2932,12 @@ var file_raftlog_v1_snapshot_proto_goTypes = []any{
 	(*RangeConflict)(nil),  // 23: raftlog.v1.RangeConflict
 	(*Footer)(nil),         // 24: raftlog.v1.Footer
 	(*Breaker)(nil),        // 25: raftlog.v1.Breaker
-	(*Limits)(nil),         // 26: raftlog.v1.Limits
-	(*FenceAttempted)(nil), // 27: raftlog.v1.FenceAttempted
-	(*Outlet)(nil),         // 28: raftlog.v1.Outlet
-	(*FenceManual)(nil),    // 29: raftlog.v1.FenceManual
+	(*GulmHolders)(nil),    // 26: raftlog.v1.GulmHolders
+	(*GulmHolder)(nil),     // 27: raftlog.v1.GulmHolder
+	(*Limits)(nil),         // 28: raftlog.v1.Limits
+	(*FenceAttempted)(nil), // 29: raftlog.v1.FenceAttempted
+	(*Outlet)(nil),         // 30: raftlog.v1.Outlet
+	(*FenceManual)(nil),    // 31: raftlog.v1.FenceManual
 }
 var file_raftlog_v1_snapshot_proto_depIdxs = []int32{
 	1,  // 0: raftlog.v1.Record.header:type_name -> raftlog.v1.Header
@@ -2773,34 +2950,36 @@ var file_raftlog_v1_snapshot_proto_depIdxs = []int32{
 	6,  // 7: raftlog.v1.Record.owner:type_name -> raftlog.v1.Owner
 	13, // 8: raftlog.v1.Record.journaled:type_name -> raftlog.v1.Journaled
 	17, // 9: raftlog.v1.Record.range_files:type_name -> raftlog.v1.RangeFiles
-	26, // 10: raftlog.v1.Header.limits:type_name -> raftlog.v1.Limits
+	28, // 10: raftlog.v1.Header.limits:type_name -> raftlog.v1.Limits
 	25, // 11: raftlog.v1.Header.breaker:type_name -> raftlog.v1.Breaker
 	4,  // 12: raftlog.v1.Node.ledger:type_name -> raftlog.v1.Ledger
-	27, // 13: raftlog.v1.Fence.attempts:type_name -> raftlog.v1.FenceAttempted
+	29, // 13: raftlog.v1.Fence.attempts:type_name -> raftlog.v1.FenceAttempted
 	3,  // 14: raftlog.v1.Ledger.past:type_name -> raftlog.v1.Fence
-	28, // 15: raftlog.v1.Ledger.outlets:type_name -> raftlog.v1.Outlet
-	29, // 16: raftlog.v1.Ledger.manual:type_name -> raftlog.v1.FenceManual
+	30, // 15: raftlog.v1.Ledger.outlets:type_name -> raftlog.v1.Outlet
+	31, // 16: raftlog.v1.Ledger.manual:type_name -> raftlog.v1.FenceManual
 	8,  // 17: raftlog.v1.Session.replies:type_name -> raftlog.v1.KeptReply
 	7,  // 18: raftlog.v1.Owner.ended:type_name -> raftlog.v1.Ended
 	22, // 19: raftlog.v1.KeptReply.conflicts:type_name -> raftlog.v1.RangeConflicts
-	11, // 20: raftlog.v1.Resources.resources:type_name -> raftlog.v1.Resource
-	12, // 21: raftlog.v1.Resource.locks:type_name -> raftlog.v1.Lock
-	14, // 22: raftlog.v1.Journaled.journals:type_name -> raftlog.v1.Journal
-	16, // 23: raftlog.v1.Journaled.mounts:type_name -> raftlog.v1.Mount
-	15, // 24: raftlog.v1.Journaled.late:type_name -> raftlog.v1.Remains
-	15, // 25: raftlog.v1.Journal.left:type_name -> raftlog.v1.Remains
-	18, // 26: raftlog.v1.RangeFiles.files:type_name -> raftlog.v1.RangeFile
-	20, // 27: raftlog.v1.RangeFile.ranges:type_name -> raftlog.v1.Range
-	21, // 28: raftlog.v1.RangeFile.waits:type_name -> raftlog.v1.RangeWait
-	19, // 29: raftlog.v1.Range.owner:type_name -> raftlog.v1.RangeOwner
-	19, // 30: raftlog.v1.RangeWait.owner:type_name -> raftlog.v1.RangeOwner
-	23, // 31: raftlog.v1.RangeConflicts.list:type_name -> raftlog.v1.RangeConflict
-	19, // 32: raftlog.v1.RangeConflict.owner:type_name -> raftlog.v1.RangeOwner
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	26, // 20: raftlog.v1.KeptReply.holders:type_name -> raftlog.v1.GulmHolders
+	11, // 21: raftlog.v1.Resources.resources:type_name -> raftlog.v1.Resource
+	12, // 22: raftlog.v1.Resource.locks:type_name -> raftlog.v1.Lock
+	14, // 23: raftlog.v1.Journaled.journals:type_name -> raftlog.v1.Journal
+	16, // 24: raftlog.v1.Journaled.mounts:type_name -> raftlog.v1.Mount
+	15, // 25: raftlog.v1.Journaled.late:type_name -> raftlog.v1.Remains
+	15, // 26: raftlog.v1.Journal.left:type_name -> raftlog.v1.Remains
+	18, // 27: raftlog.v1.RangeFiles.files:type_name -> raftlog.v1.RangeFile
+	20, // 28: raftlog.v1.RangeFile.ranges:type_name -> raftlog.v1.Range
+	21, // 29: raftlog.v1.RangeFile.waits:type_name -> raftlog.v1.RangeWait
+	19, // 30: raftlog.v1.Range.owner:type_name -> raftlog.v1.RangeOwner
+	19, // 31: raftlog.v1.RangeWait.owner:type_name -> raftlog.v1.RangeOwner
+	23, // 32: raftlog.v1.RangeConflicts.list:type_name -> raftlog.v1.RangeConflict
+	19, // 33: raftlog.v1.RangeConflict.owner:type_name -> raftlog.v1.RangeOwner
+	27, // 34: raftlog.v1.GulmHolders.list:type_name -> raftlog.v1.GulmHolder
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_raftlog_v1_snapshot_proto_init() }
@@ -2827,7 +3006,7 @@ func file_raftlog_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftlog_v1_snapshot_proto_rawDesc), len(file_raftlog_v1_snapshot_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -25,6 +25,7 @@ func generated(stamp int64, b *state.Batch) *raftlogv1.Command {
 				Seq: r.Seq, Op: uint32(r.Op), Lock: uint64(r.Lock), Lockspace: r.Lockspace, Name: r.Name, Mode: uint32(r.Mode),
 				Flags: uint32(r.Flags), Policy: uint32(r.Policy), Value: r.Value, ValueLen: uint32(r.ValueLen), Journals: r.Journals, Jid: r.JID,
 				RangeOwner: r.Range.Owner, RangeStart: r.Range.Start, RangeEnd: r.Range.End, RangeSkip: r.Range.Skip,
+				Sub: r.Sub, Node: r.Node,
 			})
 		}
 		out.Groups = append(out.Groups, to)
@@ -44,7 +45,10 @@ func randomBatch(pick func(int) int) *state.Batch {
 			r := state.Request{
 				Seq: number(), Op: state.Op(pick(256)), Lock: lock.ID(number()), Lockspace: uint32(number()), Mode: lock.Mode(pick(256)),
 				Flags: lock.Flags(number()), Policy: lock.Policy(pick(256)), ValueLen: uint8(pick(256)),
-				Journals: uint32(number()), JID: uint32(number()),
+				Journals: uint32(number()), JID: uint32(number()), Sub: number(),
+			}
+			if n := pick(40); n > 20 {
+				r.Node = make([]byte, n)
 			}
 			if pick(3) == 0 {
 				r.Range = state.Range{Owner: number(), Start: number(), End: number(), Skip: number()}
@@ -165,7 +169,7 @@ func TestDecode_strange(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 		for _, kind := range []protowire.Type{protowire.VarintType, protowire.BytesType, protowire.Fixed32Type, protowire.Fixed64Type, protowire.StartGroupType} {
-			for _, n := range []protowire.Number{15, 99, protowire.MaxValidNumber} {
+			for _, n := range []protowire.Number{63, 99, protowire.MaxValidNumber} {
 				strange := field(n, kind, []byte("x"))
 				for _, data := range [][]byte{append(strange, c.good...), append(append([]byte(nil), c.good...), strange...)} {
 					if _, got, err := Decode(c.wrap(data)); err == nil {

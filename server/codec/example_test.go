@@ -35,6 +35,7 @@ func examples() []state.Command {
 				{Seq: 13, Op: state.OpRangeLock, Lock: 11, Lockspace: 2, Name: []byte("f"), Mode: lock.PR, Range: state.Range{
 					Owner: 1 << 63, Start: 4096, End: lock.RangeMax, Skip: 256,
 				}},
+				{Seq: 14, Op: state.OpGulm, Lock: 14, Lockspace: 2, Name: []byte("g"), Sub: 1<<64 - 1, Node: []byte("n")},
 			}},
 			{Session: 1 << 40, Confirmed: 1 << 41},
 		}},
@@ -81,6 +82,27 @@ func earlier() []state.Command {
 				{Seq: 9, Op: state.OpLock, Lock: 10, Lockspace: 2, Name: []byte("G\x00\xff\x01"), Mode: lock.EX, Flags: lock.NoQueue | lock.NoCallbacks},
 				{Seq: 10, Op: state.OpJoin, Name: []byte("gfs"), Policy: 1, ValueLen: 64},
 				{Seq: 11, Op: state.OpUnlock, Lock: 10, Flags: lock.ValBlk, Value: []byte("v\x00\xff")},
+			}},
+			{Session: 1 << 40, Confirmed: 1 << 41},
+		}},
+		&state.Batch{Groups: []state.Group{
+			{Session: 5, Confirmed: 8, Requests: []state.Request{
+				{Seq: 9, Op: state.OpLock, Lock: 10, Lockspace: 2, Name: []byte("G\x00\xff\x01"), Mode: lock.EX, Flags: lock.NoQueue | lock.NoCallbacks},
+				{Seq: 10, Op: state.OpJoin, Name: []byte("gfs"), Policy: 1, ValueLen: 64},
+				{Seq: 11, Op: state.OpUnlock, Lock: 10, Flags: lock.ValBlk, Value: []byte("v\x00\xff")},
+				{Seq: 12, Op: state.OpMount, Lockspace: 2, Journals: 300, JID: 7},
+			}},
+			{Session: 1 << 40, Confirmed: 1 << 41},
+		}},
+		&state.Batch{Groups: []state.Group{
+			{Session: 5, Confirmed: 8, Requests: []state.Request{
+				{Seq: 9, Op: state.OpLock, Lock: 10, Lockspace: 2, Name: []byte("G\x00\xff\x01"), Mode: lock.EX, Flags: lock.NoQueue | lock.NoCallbacks},
+				{Seq: 10, Op: state.OpJoin, Name: []byte("gfs"), Policy: 1, ValueLen: 64},
+				{Seq: 11, Op: state.OpUnlock, Lock: 10, Flags: lock.ValBlk, Value: []byte("v\x00\xff")},
+				{Seq: 12, Op: state.OpMount, Lockspace: 2, Journals: 300, JID: 7},
+				{Seq: 13, Op: state.OpRangeLock, Lock: 11, Lockspace: 2, Name: []byte("f"), Mode: lock.PR, Range: state.Range{
+					Owner: 1 << 63, Start: 4096, End: lock.RangeMax, Skip: 256,
+				}},
 			}},
 			{Session: 1 << 40, Confirmed: 1 << 41},
 		}},

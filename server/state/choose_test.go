@@ -176,6 +176,9 @@ func chooseRequest(pick source, seq, applied uint64) state.Request {
 	if pick(4) == 0 && r.Op != state.OpJoin && r.Op < state.OpMount {
 		chooseRange(pick, &r)
 	}
+	if pick(5) == 0 && r.Op != state.OpJoin {
+		chooseGulm(pick, &r)
+	}
 	return r
 }
 
@@ -216,6 +219,22 @@ func chooseMount(pick source, r *state.Request) {
 	default:
 		r.Op = state.OpWithdraw
 	}
+}
+
+// chooseGulm makes a request one of the GULM layer.
+func chooseGulm(pick source, r *state.Request) {
+	r.Op, r.Sub, r.Flags = state.OpGulm, uint64(pick(2)), 0
+	r.Mode = []lock.Mode{lock.NL, lock.PR, lock.CW, lock.EX}[pick(4)]
+	flags := []lock.GulmFlags{0, 0, lock.GulmTry, lock.GulmNoExp, lock.GulmHasLVB, lock.GulmAny, lock.GulmPriority, 0x20}
+	if pick(3) == 0 {
+		r.Op = state.OpGulm + state.Op(pick(8))
+	}
+	if r.Op < state.OpGulmDrop {
+		r.Flags = lock.Flags(flags[pick(len(flags))])
+		return
+	}
+	r.Name = r.Name[:pick(2)]
+	r.Node = []byte([]string{"", "n1", "n2", "nobody"}[pick(4)])
 }
 
 // script makes n commands that make sense one after the other.

@@ -176,7 +176,7 @@ func chooseRequest(pick source, seq, applied uint64) state.Request {
 	if pick(4) == 0 && r.Op != state.OpJoin && r.Op < state.OpMount {
 		chooseRange(pick, &r)
 	}
-	if pick(5) == 0 && r.Op != state.OpJoin {
+	if pick(5) == 0 && r.Op != state.OpJoin && r.Op < state.OpMount {
 		chooseGulm(pick, &r)
 	}
 	return r
@@ -233,7 +233,7 @@ func chooseGulm(pick source, r *state.Request) {
 		r.Flags = lock.Flags(flags[pick(len(flags))])
 		return
 	}
-	r.Name = r.Name[:pick(2)]
+	r.Name = r.Name[:min(len(r.Name), pick(2))]
 	r.Node = []byte([]string{"", "n1", "n2", "nobody"}[pick(4)])
 }
 

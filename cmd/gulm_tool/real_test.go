@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -84,8 +83,12 @@ func realServerWith(t *testing.T, dir, device string, args ...string) (_, addres
 	cmd := exec.Command("lock_gulmd", append([]string{
 		"--config", dir, "--name", "lk1", "--data-dir", filepath.Join(dir, "data"), "--development",
 	}, args...)...)
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +97,8 @@ func realServerWith(t *testing.T, dir, device string, args ...string) (_, addres
 		_ = cmd.Process.Kill()
 		_ = wait()
 		if t.Failed() {
-			t.Logf("lock_gulmd:\n%s", &log)
+			text, err := os.ReadFile(log.Name())
+			t.Logf("lock_gulmd: %v\n%s", err, text)
 		}
 	})
 	return dir, fmt.Sprintf("127.0.0.1:%d", ports[0]), wait

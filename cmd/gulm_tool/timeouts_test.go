@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -204,6 +206,11 @@ func TestTimeouts_KillToGrant(t *testing.T) {
 	if err := process.WritePidfile(pids, "fs01", holder.Process.Pid); err != nil {
 		t.Fatal(err)
 	}
+	// An outlet that is off is believed if it said on while the node lived.
+	eventually(t, "the rehearsal of the fence", func(tooltest.Result) bool {
+		text, err := os.ReadFile(filepath.Join(dir, "log"))
+		return err == nil && regexp.MustCompile(`"outlet asked" node=fs01 .* outcome=on`).Match(text)
+	}, "version")
 	var told timeoutsJSON
 	r := run("--config", dir, "timeouts", "explain", "fs01", "--json")
 	if err := json.Unmarshal([]byte(r.Stdout), &told); err != nil || len(told.Nodes) != 1 || told.Nodes[0].WorstMs <= 0 {

@@ -180,6 +180,7 @@ func (ls *Lockspace) end(err error) {
 		return
 	}
 	ls.phase, ls.err = spaceLeft, err
+	ls.leaveRanges()
 	if ls.node.spaces[ls.name] == ls {
 		delete(ls.node.spaces, ls.name)
 	}

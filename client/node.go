@@ -55,10 +55,13 @@ type Node struct {
 	seen     uint64 // the greatest index that the servers have told
 	applied  uint64 // requests up to this were applied when the stream began
 	lastLock uint64
-	locks    map[uint64]*Lock
-	spaces   map[string]*Lockspace
-	hints    hintQueue
-	tripping chan struct{} // closed when the round trip that is under way is answered
+	// lastOwner numbers the owners of NewRangeOwner.
+	lastOwner uint64
+	locks     map[uint64]*Lock
+	ranges    map[uint64]*rangeCall // that wait
+	spaces    map[string]*Lockspace
+	hints     hintQueue
+	tripping  chan struct{} // closed when the round trip that is under way is answered
 }
 
 // Dial logs in and returns when a master has acknowledged the first heartbeat.
@@ -82,7 +85,8 @@ func Dial(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Log.With("node", cfg.Node), servers: &locator{cfg: &cfg, servers: cfg.Servers},
 		loginID: make([]byte, loginIDBytes), events: newEventQueue(), dead: make(chan struct{}),
-		locks: map[uint64]*Lock{}, spaces: map[string]*Lockspace{}, hints: newHintQueue(), health: newHealth(),
+		locks: map[uint64]*Lock{}, ranges: map[uint64]*rangeCall{}, spaces: map[string]*Lockspace{},
+		hints: newHintQueue(), health: newHealth(),
 	}
 	if _, err := rand.Read(n.loginID); err != nil {
 		return nil, fmt.Errorf("client: choose a login id: %w", err)
@@ -323,6 +327,9 @@ func (n *Node) failAll(err error) error {
 		l.failed(err)
 	}
 	clear(n.locks)
+	for _, c := range n.ranges {
+		c.finish(0, err)
+	}
 	for _, ls := range n.spaces {
 		ls.failed(err)
 	}

@@ -208,6 +208,10 @@ func (n *Node) event(e *gulmv1.Event) {
 		l.event(e)
 		return
 	}
+	if c := n.ranges[e.GetLock()]; c != nil {
+		c.event(e)
+		return
+	}
 	if e.GetKind() == gulmv1.EventKind_EVENT_KIND_DENIED {
 		n.acknowledge(e.GetLock()) // nobody else will: the lock was left with its lockspace
 	}

@@ -20,7 +20,7 @@ func (s *State) Apply(index uint64, stamp int64, c Command) Result {
 	result.Events = s.locks.TakeEvents()
 	result.Journals = s.journals.TakeEvents()
 	result.Notes = s.notes()
-	s.digest = s.digest*0x9e3779b97f4a7c15 + result.sum(index)
+	s.digest = s.digest*0x9e3779b97f4a7c15 + result.sum(index) ^ s.totals()
 	if invariants {
 		s.mustHold(c)
 	}

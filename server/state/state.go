@@ -24,7 +24,7 @@ type State struct {
 	journals journal.Ledger
 	numbers  []numbers // one for each session, by session
 	breaker  Breaker
-	digest   uint64 // over everything that was ever answered
+	digest   uint64 // over everything that was ever answered, and the totals then
 }
 
 // New returns an empty state.

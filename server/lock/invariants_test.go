@@ -13,7 +13,7 @@ import (
 // reading are the exported methods of a table that change no lock.
 var reading = []string{
 	"Begin", "Changed", "Check", "Clone", "Counters", "Counts", "Digest", "Known", "Joined", "Locks", "NeedsFence", "Origins", "Owners",
-	"RangeCounts", "RangeTest", "Ranges", "Resource", "SetLimits", "SpaceOf", "Spaces", "TakeEvents", "Walk",
+	"RangeCounts", "RangeTest", "Ranges", "Resource", "SetLimits", "SpaceName", "SpaceOf", "Spaces", "TakeEvents", "Walk",
 	"WalkRanges",
 }
 

@@ -99,6 +99,9 @@ func (t *Table) filesIn(lockspaces []uint32) func(file uint32) bool {
 // its Recovery requests that are queued there are denied for why. Else one of them
 // could pass what somebody leaves later.
 func (t *Table) EndRecovery(s Session, lockspace uint32, why reason.Reason) {
+	if invariants {
+		defer t.mustHold()
+	}
 	o := t.owner(s)
 	if o == nil || o.frozen {
 		return

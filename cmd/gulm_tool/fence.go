@@ -16,19 +16,22 @@ import (
 
 // fenceVerbs build the commands below "fence".
 var fenceVerbs = []func(*tool.Env) *cobra.Command{
+	fenceListCommand,
 	pauseCommand,
+	rehearseCommand,
 	resumeCommand,
+	fenceShowCommand,
 }
 
 func fenceCommand(env *tool.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "fence",
-		Short: "Pause and resume automatic fencing",
-		Long: `Pauses and resumes automatic expiry and fencing. While it is paused the locks of
-dead nodes stay held; "gulm_tool expire" still works, and so does an
-acknowledgement.`,
+		Short: "Show fences, rehearse them, pause and resume automatic fencing",
+		Long: `Shows pending and earlier fences, asks the fence devices how things are, and pauses
+and resumes automatic expiry and fencing. While it is paused the locks of dead
+nodes stay held; "gulm_tool expire" still works, and so does an acknowledgement.`,
 		RunE: func(*cobra.Command, []string) error {
-			return tool.Usage("name a command: pause or resume")
+			return tool.Usage("name a command: list, show, rehearse, pause or resume")
 		},
 	}
 	for _, verb := range fenceVerbs {

@@ -123,6 +123,8 @@ type attemptJSON struct {
 	StartMs    int64  `json:"start_ms"`
 	DurationMs int64  `json:"duration_ms"`
 	Output     string `json:"output"`
+	// Late: what it asked the device for may still be done.
+	Late bool `json:"late"`
 }
 
 func (v *view) json() statusJSON {
@@ -194,7 +196,7 @@ func fenceToJSON(f *gulmv1.Fence) *fenceJSON {
 	}
 	for _, a := range f.GetAttempts() {
 		out.Attempts = append(out.Attempts, attemptJSON{
-			a.GetMethod(), a.GetDevice(), a.GetAgent(), a.GetOutcome(), a.GetStartMs(), a.GetDurationMs(), a.GetOutput(),
+			a.GetMethod(), a.GetDevice(), a.GetAgent(), a.GetOutcome(), a.GetStartMs(), a.GetDurationMs(), a.GetOutput(), a.GetLate(),
 		})
 	}
 	return out

@@ -45,6 +45,7 @@ var layers = []rule{
 
 	{pattern: "fence/sim", layer: 3, only: []string{"fence"}, std: true},
 	{pattern: "fence/process", layer: 3, only: []string{"fence"}, std: true},
+	{pattern: "fence/watchdog", layer: 3, only: []string{"fence"}, std: true},
 	{pattern: "proto/gulmerr", layer: 3, only: []string{"proto/..."}},
 
 	{pattern: "server/codec", layer: 4, only: []string{"server/...", "proto/..."}},
@@ -69,6 +70,7 @@ var layers = []rule{
 	{pattern: "cmd/gulm_tool", layer: 12},
 	{pattern: "cmd/fence_node", layer: 12},
 	{pattern: "cmd/fence_process", layer: 12},
+	{pattern: "cmd/fence_watchdog", layer: 12},
 	{pattern: "cmd/fence_ack_manual", layer: 12},
 	{pattern: "cmd/ccs_tool", layer: 12},
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	gulmv1 "lock_gulmd/proto/gulm/v1"
 	"lock_gulmd/proto/gulmerr"
@@ -46,6 +47,11 @@ func (e *Edge) loginRefused(node string, why reason.Reason) error {
 	var err *gulmerr.Error
 	n := e.lifeOf(node)
 	switch why {
+	case reason.Unsettled:
+		held, _ := e.cfg.Master.HeldFor(node)
+		return gulmerr.New(gulmerr.ErrNotFenced,
+			"node %s: its earlier life is fenced, but an attempt that was given up may still cut the machine off: it may log in after about %v",
+			node, held.Round(time.Second))
 	case reason.NotFenced:
 		err = gulmerr.New(gulmerr.ErrNotFenced, "node %s: its earlier life is expired and its fence is not proved yet", node)
 	case reason.StaleIncarnation:

@@ -46,6 +46,7 @@ func (e *Edge) nodeToWire(s *state.State, name string) *gulmv1.Node {
 		return out
 	}
 	out.State, out.Incarnation, out.BootId, out.SinceMs = gulmv1.NodeState(n.State), n.Incarnation, n.BootID, n.Since
+	out.Held = n.Ledger.Held
 	if n.Fence.State != member.FenceNone {
 		out.Fence = fenceToWire(&n)
 	}
@@ -77,10 +78,7 @@ func fenceToWire(n *member.Node) *gulmv1.Fence {
 		SettledMs: f.Settled, Rounds: f.Rounds, By: f.By, Power: f.Power, Operator: f.Operator,
 	}
 	for _, a := range f.Attempts {
-		out.Attempts = append(out.Attempts, &gulmv1.FenceAttempt{
-			Method: a.Method, Device: a.Device, Agent: a.Agent, Outcome: a.Outcome, StartMs: a.Start, DurationMs: a.Duration,
-			Output: a.Output,
-		})
+		out.Attempts = append(out.Attempts, attemptToWire(a))
 	}
 	return out
 }
@@ -102,6 +100,11 @@ func waitingFor(quorate bool, nodes []*gulmv1.Node, waiters uint64) []string {
 			text += fmt.Sprintf(", last attempt %s/%s: %s", a.GetMethod(), a.GetDevice(), a.GetOutcome())
 		}
 		out = append(out, text+"; or fence_ack_manual "+n.GetName())
+	}
+	for _, n := range nodes {
+		if n.GetHeld() {
+			out = append(out, fmt.Sprintf("settle time of node %s: it is fenced, but an attempt that was given up may still cut it off; it may not log in yet", n.GetName()))
+		}
 	}
 	if waiters > 0 {
 		out = append(out, fmt.Sprintf("locks: %d requests wait, see gulm_tool locks --contended", waiters))

@@ -1629,6 +1629,679 @@ func (x *StepTimeouts) GetLimitMs() int64 {
 	return 0
 }
 
+type FencesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty for all nodes.
+	Node          string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FencesRequest) Reset() {
+	*x = FencesRequest{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FencesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FencesRequest) ProtoMessage() {}
+
+func (x *FencesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FencesRequest.ProtoReflect.Descriptor instead.
+func (*FencesRequest) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *FencesRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type FencesReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nodes         []*FenceLedger         `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FencesReply) Reset() {
+	*x = FencesReply{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FencesReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FencesReply) ProtoMessage() {}
+
+func (x *FencesReply) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FencesReply.ProtoReflect.Descriptor instead.
+func (*FencesReply) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *FencesReply) GetNodes() []*FenceLedger {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+// FenceLedger is all that is known of the fencing of a node.
+type FenceLedger struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	State NodeState              `protobuf:"varint,2,opt,name=state,proto3,enum=gulm.v1.NodeState" json:"state,omitempty"`
+	// The pending or latest fence, and those before it, oldest first.
+	Fence *Fence   `protobuf:"bytes,3,opt,name=fence,proto3" json:"fence,omitempty"`
+	Past  []*Fence `protobuf:"bytes,4,rep,name=past,proto3" json:"past,omitempty"`
+	// What the node's fence devices said when they were asked last.
+	Outlets []*FenceOutlet `protobuf:"bytes,5,rep,name=outlets,proto3" json:"outlets,omitempty"`
+	// Fences by hand, oldest first.
+	Manual []*ManualFence `protobuf:"bytes,6,rep,name=manual,proto3" json:"manual,omitempty"`
+	// True while the node is fenced but may not log in, since an attempt that was
+	// given up may still cut it off; held_for_ms is how long at least, -1 unknown.
+	Held      bool  `protobuf:"varint,7,opt,name=held,proto3" json:"held,omitempty"`
+	HeldForMs int64 `protobuf:"varint,8,opt,name=held_for_ms,json=heldForMs,proto3" json:"held_for_ms,omitempty"`
+	// What a pending or held node waits for, in a sentence.
+	WaitsFor string `protobuf:"bytes,9,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
+	// Milliseconds since the pending fence was wanted, by the master's stamps.
+	AgeMs         int64 `protobuf:"varint,10,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FenceLedger) Reset() {
+	*x = FenceLedger{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FenceLedger) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FenceLedger) ProtoMessage() {}
+
+func (x *FenceLedger) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FenceLedger.ProtoReflect.Descriptor instead.
+func (*FenceLedger) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *FenceLedger) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *FenceLedger) GetState() NodeState {
+	if x != nil {
+		return x.State
+	}
+	return NodeState_NODE_STATE_LOGGED_OUT
+}
+
+func (x *FenceLedger) GetFence() *Fence {
+	if x != nil {
+		return x.Fence
+	}
+	return nil
+}
+
+func (x *FenceLedger) GetPast() []*Fence {
+	if x != nil {
+		return x.Past
+	}
+	return nil
+}
+
+func (x *FenceLedger) GetOutlets() []*FenceOutlet {
+	if x != nil {
+		return x.Outlets
+	}
+	return nil
+}
+
+func (x *FenceLedger) GetManual() []*ManualFence {
+	if x != nil {
+		return x.Manual
+	}
+	return nil
+}
+
+func (x *FenceLedger) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+func (x *FenceLedger) GetHeldForMs() int64 {
+	if x != nil {
+		return x.HeldForMs
+	}
+	return 0
+}
+
+func (x *FenceLedger) GetWaitsFor() string {
+	if x != nil {
+		return x.WaitsFor
+	}
+	return ""
+}
+
+func (x *FenceLedger) GetAgeMs() int64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
+type FenceOutlet struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Device string                 `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	Plug   string                 `protobuf:"bytes,2,opt,name=plug,proto3" json:"plug,omitempty"`
+	// "on", "off", "answers" (it cannot say more) or "no answer".
+	Power   string `protobuf:"bytes,3,opt,name=power,proto3" json:"power,omitempty"`
+	StampMs int64  `protobuf:"varint,4,opt,name=stamp_ms,json=stampMs,proto3" json:"stamp_ms,omitempty"`
+	// It has said on for the node.
+	Trusted bool `protobuf:"varint,5,opt,name=trusted,proto3" json:"trusted,omitempty"`
+	// It said off while the node lived, and is not used.
+	Wrong         bool   `protobuf:"varint,6,opt,name=wrong,proto3" json:"wrong,omitempty"`
+	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FenceOutlet) Reset() {
+	*x = FenceOutlet{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FenceOutlet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FenceOutlet) ProtoMessage() {}
+
+func (x *FenceOutlet) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FenceOutlet.ProtoReflect.Descriptor instead.
+func (*FenceOutlet) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *FenceOutlet) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *FenceOutlet) GetPlug() string {
+	if x != nil {
+		return x.Plug
+	}
+	return ""
+}
+
+func (x *FenceOutlet) GetPower() string {
+	if x != nil {
+		return x.Power
+	}
+	return ""
+}
+
+func (x *FenceOutlet) GetStampMs() int64 {
+	if x != nil {
+		return x.StampMs
+	}
+	return 0
+}
+
+func (x *FenceOutlet) GetTrusted() bool {
+	if x != nil {
+		return x.Trusted
+	}
+	return false
+}
+
+func (x *FenceOutlet) GetWrong() bool {
+	if x != nil {
+		return x.Wrong
+	}
+	return false
+}
+
+func (x *FenceOutlet) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ManualFence struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Operator      string                 `protobuf:"bytes,1,opt,name=operator,proto3" json:"operator,omitempty"`
+	StampMs       int64                  `protobuf:"varint,2,opt,name=stamp_ms,json=stampMs,proto3" json:"stamp_ms,omitempty"`
+	Incarnation   uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Fenced        bool                   `protobuf:"varint,4,opt,name=fenced,proto3" json:"fenced,omitempty"`
+	By            string                 `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	Attempts      []*FenceAttempt        `protobuf:"bytes,6,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ManualFence) Reset() {
+	*x = ManualFence{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ManualFence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ManualFence) ProtoMessage() {}
+
+func (x *ManualFence) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ManualFence.ProtoReflect.Descriptor instead.
+func (*ManualFence) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ManualFence) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+func (x *ManualFence) GetStampMs() int64 {
+	if x != nil {
+		return x.StampMs
+	}
+	return 0
+}
+
+func (x *ManualFence) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *ManualFence) GetFenced() bool {
+	if x != nil {
+		return x.Fenced
+	}
+	return false
+}
+
+func (x *ManualFence) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *ManualFence) GetAttempts() []*FenceAttempt {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
+}
+
+type RehearseFenceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty for all nodes that are logged in.
+	Node          string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RehearseFenceRequest) Reset() {
+	*x = RehearseFenceRequest{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RehearseFenceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RehearseFenceRequest) ProtoMessage() {}
+
+func (x *RehearseFenceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RehearseFenceRequest.ProtoReflect.Descriptor instead.
+func (*RehearseFenceRequest) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *RehearseFenceRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type RehearseFenceReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outlets       []*FenceRehearsal      `protobuf:"bytes,1,rep,name=outlets,proto3" json:"outlets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RehearseFenceReply) Reset() {
+	*x = RehearseFenceReply{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RehearseFenceReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RehearseFenceReply) ProtoMessage() {}
+
+func (x *RehearseFenceReply) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RehearseFenceReply.ProtoReflect.Descriptor instead.
+func (*RehearseFenceReply) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *RehearseFenceReply) GetOutlets() []*FenceRehearsal {
+	if x != nil {
+		return x.Outlets
+	}
+	return nil
+}
+
+// FenceRehearsal is what one outlet of a node said.
+type FenceRehearsal struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Node       string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Method     string                 `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
+	Agent      string                 `protobuf:"bytes,3,opt,name=agent,proto3" json:"agent,omitempty"`
+	Outlet     *FenceOutlet           `protobuf:"bytes,4,opt,name=outlet,proto3" json:"outlet,omitempty"`
+	DurationMs int64                  `protobuf:"varint,5,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"`
+	// The node gave a sign of life after the outlet was asked.
+	Live bool `protobuf:"varint,6,opt,name=live,proto3" json:"live,omitempty"`
+	// What is wrong, empty if nothing is.
+	Alarm         string `protobuf:"bytes,7,opt,name=alarm,proto3" json:"alarm,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FenceRehearsal) Reset() {
+	*x = FenceRehearsal{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FenceRehearsal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FenceRehearsal) ProtoMessage() {}
+
+func (x *FenceRehearsal) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FenceRehearsal.ProtoReflect.Descriptor instead.
+func (*FenceRehearsal) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *FenceRehearsal) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *FenceRehearsal) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *FenceRehearsal) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *FenceRehearsal) GetOutlet() *FenceOutlet {
+	if x != nil {
+		return x.Outlet
+	}
+	return nil
+}
+
+func (x *FenceRehearsal) GetDurationMs() int64 {
+	if x != nil {
+		return x.DurationMs
+	}
+	return 0
+}
+
+func (x *FenceRehearsal) GetLive() bool {
+	if x != nil {
+		return x.Live
+	}
+	return false
+}
+
+func (x *FenceRehearsal) GetAlarm() string {
+	if x != nil {
+		return x.Alarm
+	}
+	return ""
+}
+
+type RecordFenceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Who did it, for the record; required.
+	Operator      string       `protobuf:"bytes,2,opt,name=operator,proto3" json:"operator,omitempty"`
+	Fence         *ManualFence `protobuf:"bytes,3,opt,name=fence,proto3" json:"fence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordFenceRequest) Reset() {
+	*x = RecordFenceRequest{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordFenceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordFenceRequest) ProtoMessage() {}
+
+func (x *RecordFenceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordFenceRequest.ProtoReflect.Descriptor instead.
+func (*RecordFenceRequest) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *RecordFenceRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *RecordFenceRequest) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+func (x *RecordFenceRequest) GetFence() *ManualFence {
+	if x != nil {
+		return x.Fence
+	}
+	return nil
+}
+
+type RecordFenceReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordFenceReply) Reset() {
+	*x = RecordFenceReply{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordFenceReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordFenceReply) ProtoMessage() {}
+
+func (x *RecordFenceReply) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordFenceReply.ProtoReflect.Descriptor instead.
+func (*RecordFenceReply) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{32}
+}
+
 var File_gulm_v1_admin_proto protoreflect.FileDescriptor
 
 const file_gulm_v1_admin_proto_rawDesc = "" +
@@ -1758,11 +2431,60 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\x06device\x18\x01 \x01(\tR\x06device\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x16\n" +
 	"\x06action\x18\x03 \x01(\tR\x06action\x12\x19\n" +
-	"\blimit_ms\x18\x04 \x01(\x03R\alimitMs*C\n" +
+	"\blimit_ms\x18\x04 \x01(\x03R\alimitMs\"#\n" +
+	"\rFencesRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"9\n" +
+	"\vFencesReply\x12*\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x14.gulm.v1.FenceLedgerR\x05nodes\"\xdb\x02\n" +
+	"\vFenceLedger\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12(\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x12.gulm.v1.NodeStateR\x05state\x12$\n" +
+	"\x05fence\x18\x03 \x01(\v2\x0e.gulm.v1.FenceR\x05fence\x12\"\n" +
+	"\x04past\x18\x04 \x03(\v2\x0e.gulm.v1.FenceR\x04past\x12.\n" +
+	"\aoutlets\x18\x05 \x03(\v2\x14.gulm.v1.FenceOutletR\aoutlets\x12,\n" +
+	"\x06manual\x18\x06 \x03(\v2\x14.gulm.v1.ManualFenceR\x06manual\x12\x12\n" +
+	"\x04held\x18\a \x01(\bR\x04held\x12\x1e\n" +
+	"\vheld_for_ms\x18\b \x01(\x03R\theldForMs\x12\x1b\n" +
+	"\twaits_for\x18\t \x01(\tR\bwaitsFor\x12\x15\n" +
+	"\x06age_ms\x18\n" +
+	" \x01(\x03R\x05ageMs\"\xb2\x01\n" +
+	"\vFenceOutlet\x12\x16\n" +
+	"\x06device\x18\x01 \x01(\tR\x06device\x12\x12\n" +
+	"\x04plug\x18\x02 \x01(\tR\x04plug\x12\x14\n" +
+	"\x05power\x18\x03 \x01(\tR\x05power\x12\x19\n" +
+	"\bstamp_ms\x18\x04 \x01(\x03R\astampMs\x12\x18\n" +
+	"\atrusted\x18\x05 \x01(\bR\atrusted\x12\x14\n" +
+	"\x05wrong\x18\x06 \x01(\bR\x05wrong\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\"\xc1\x01\n" +
+	"\vManualFence\x12\x1a\n" +
+	"\boperator\x18\x01 \x01(\tR\boperator\x12\x19\n" +
+	"\bstamp_ms\x18\x02 \x01(\x03R\astampMs\x12 \n" +
+	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\x12\x16\n" +
+	"\x06fenced\x18\x04 \x01(\bR\x06fenced\x12\x0e\n" +
+	"\x02by\x18\x05 \x01(\tR\x02by\x121\n" +
+	"\battempts\x18\x06 \x03(\v2\x15.gulm.v1.FenceAttemptR\battempts\"*\n" +
+	"\x14RehearseFenceRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"G\n" +
+	"\x12RehearseFenceReply\x121\n" +
+	"\aoutlets\x18\x01 \x03(\v2\x17.gulm.v1.FenceRehearsalR\aoutlets\"\xcb\x01\n" +
+	"\x0eFenceRehearsal\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
+	"\x06method\x18\x02 \x01(\tR\x06method\x12\x14\n" +
+	"\x05agent\x18\x03 \x01(\tR\x05agent\x12,\n" +
+	"\x06outlet\x18\x04 \x01(\v2\x14.gulm.v1.FenceOutletR\x06outlet\x12\x1f\n" +
+	"\vduration_ms\x18\x05 \x01(\x03R\n" +
+	"durationMs\x12\x12\n" +
+	"\x04live\x18\x06 \x01(\bR\x04live\x12\x14\n" +
+	"\x05alarm\x18\a \x01(\tR\x05alarm\"p\n" +
+	"\x12RecordFenceRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1a\n" +
+	"\boperator\x18\x02 \x01(\tR\boperator\x12*\n" +
+	"\x05fence\x18\x03 \x01(\v2\x14.gulm.v1.ManualFenceR\x05fence\"\x12\n" +
+	"\x10RecordFenceReply*C\n" +
 	"\x05Queue\x12\x11\n" +
 	"\rQUEUE_GRANTED\x10\x00\x12\x14\n" +
 	"\x10QUEUE_CONVERTING\x10\x01\x12\x11\n" +
-	"\rQUEUE_WAITING\x10\x022\xad\x04\n" +
+	"\rQUEUE_WAITING\x10\x022\xf9\x05\n" +
 	"\fAdminService\x126\n" +
 	"\x06Status\x12\x16.gulm.v1.StatusRequest\x1a\x14.gulm.v1.StatusReply\x12<\n" +
 	"\bShutdown\x12\x18.gulm.v1.ShutdownRequest\x1a\x16.gulm.v1.ShutdownReply\x125\n" +
@@ -1771,7 +2493,10 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\x10AcknowledgeFence\x12 .gulm.v1.AcknowledgeFenceRequest\x1a\x1e.gulm.v1.AcknowledgeFenceReply\x12H\n" +
 	"\fPauseFencing\x12\x1c.gulm.v1.PauseFencingRequest\x1a\x1a.gulm.v1.PauseFencingReply\x12K\n" +
 	"\rResumeFencing\x12\x1d.gulm.v1.ResumeFencingRequest\x1a\x1b.gulm.v1.ResumeFencingReply\x12<\n" +
-	"\bTimeouts\x12\x18.gulm.v1.TimeoutsRequest\x1a\x16.gulm.v1.TimeoutsReplyB!Z\x1flock_gulmd/proto/gulm/v1;gulmv1b\x06proto3"
+	"\bTimeouts\x12\x18.gulm.v1.TimeoutsRequest\x1a\x16.gulm.v1.TimeoutsReply\x126\n" +
+	"\x06Fences\x12\x16.gulm.v1.FencesRequest\x1a\x14.gulm.v1.FencesReply\x12K\n" +
+	"\rRehearseFence\x12\x1d.gulm.v1.RehearseFenceRequest\x1a\x1b.gulm.v1.RehearseFenceReply\x12E\n" +
+	"\vRecordFence\x12\x1b.gulm.v1.RecordFenceRequest\x1a\x19.gulm.v1.RecordFenceReplyB!Z\x1flock_gulmd/proto/gulm/v1;gulmv1b\x06proto3"
 
 var (
 	file_gulm_v1_admin_proto_rawDescOnce sync.Once
@@ -1786,7 +2511,7 @@ func file_gulm_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_gulm_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_gulm_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_gulm_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_gulm_v1_admin_proto_goTypes = []any{
 	(Queue)(0),                      // 0: gulm.v1.Queue
 	(*StatusRequest)(nil),           // 1: gulm.v1.StatusRequest
@@ -1812,48 +2537,76 @@ var file_gulm_v1_admin_proto_goTypes = []any{
 	(*NodeTimeouts)(nil),            // 21: gulm.v1.NodeTimeouts
 	(*MethodTimeouts)(nil),          // 22: gulm.v1.MethodTimeouts
 	(*StepTimeouts)(nil),            // 23: gulm.v1.StepTimeouts
-	nil,                             // 24: gulm.v1.StatusReply.CountersEntry
-	(ServerRole)(0),                 // 25: gulm.v1.ServerRole
-	(*Node)(nil),                    // 26: gulm.v1.Node
-	(*Fence)(nil),                   // 27: gulm.v1.Fence
-	(Mode)(0),                       // 28: gulm.v1.Mode
+	(*FencesRequest)(nil),           // 24: gulm.v1.FencesRequest
+	(*FencesReply)(nil),             // 25: gulm.v1.FencesReply
+	(*FenceLedger)(nil),             // 26: gulm.v1.FenceLedger
+	(*FenceOutlet)(nil),             // 27: gulm.v1.FenceOutlet
+	(*ManualFence)(nil),             // 28: gulm.v1.ManualFence
+	(*RehearseFenceRequest)(nil),    // 29: gulm.v1.RehearseFenceRequest
+	(*RehearseFenceReply)(nil),      // 30: gulm.v1.RehearseFenceReply
+	(*FenceRehearsal)(nil),          // 31: gulm.v1.FenceRehearsal
+	(*RecordFenceRequest)(nil),      // 32: gulm.v1.RecordFenceRequest
+	(*RecordFenceReply)(nil),        // 33: gulm.v1.RecordFenceReply
+	nil,                             // 34: gulm.v1.StatusReply.CountersEntry
+	(ServerRole)(0),                 // 35: gulm.v1.ServerRole
+	(*Node)(nil),                    // 36: gulm.v1.Node
+	(*Fence)(nil),                   // 37: gulm.v1.Fence
+	(Mode)(0),                       // 38: gulm.v1.Mode
+	(NodeState)(0),                  // 39: gulm.v1.NodeState
+	(*FenceAttempt)(nil),            // 40: gulm.v1.FenceAttempt
 }
 var file_gulm_v1_admin_proto_depIdxs = []int32{
-	25, // 0: gulm.v1.StatusReply.role:type_name -> gulm.v1.ServerRole
+	35, // 0: gulm.v1.StatusReply.role:type_name -> gulm.v1.ServerRole
 	3,  // 1: gulm.v1.StatusReply.servers:type_name -> gulm.v1.ServerStatus
-	26, // 2: gulm.v1.StatusReply.nodes:type_name -> gulm.v1.Node
-	27, // 3: gulm.v1.StatusReply.pending_fences:type_name -> gulm.v1.Fence
+	36, // 2: gulm.v1.StatusReply.nodes:type_name -> gulm.v1.Node
+	37, // 3: gulm.v1.StatusReply.pending_fences:type_name -> gulm.v1.Fence
 	14, // 4: gulm.v1.StatusReply.breaker:type_name -> gulm.v1.Breaker
-	24, // 5: gulm.v1.StatusReply.counters:type_name -> gulm.v1.StatusReply.CountersEntry
+	34, // 5: gulm.v1.StatusReply.counters:type_name -> gulm.v1.StatusReply.CountersEntry
 	8,  // 6: gulm.v1.LocksReply.resources:type_name -> gulm.v1.Resource
 	9,  // 7: gulm.v1.Resource.locks:type_name -> gulm.v1.Lock
 	0,  // 8: gulm.v1.Lock.queue:type_name -> gulm.v1.Queue
-	28, // 9: gulm.v1.Lock.granted:type_name -> gulm.v1.Mode
-	28, // 10: gulm.v1.Lock.requested:type_name -> gulm.v1.Mode
+	38, // 9: gulm.v1.Lock.granted:type_name -> gulm.v1.Mode
+	38, // 10: gulm.v1.Lock.requested:type_name -> gulm.v1.Mode
 	21, // 11: gulm.v1.TimeoutsReply.nodes:type_name -> gulm.v1.NodeTimeouts
 	22, // 12: gulm.v1.NodeTimeouts.methods:type_name -> gulm.v1.MethodTimeouts
 	23, // 13: gulm.v1.MethodTimeouts.steps:type_name -> gulm.v1.StepTimeouts
-	1,  // 14: gulm.v1.AdminService.Status:input_type -> gulm.v1.StatusRequest
-	4,  // 15: gulm.v1.AdminService.Shutdown:input_type -> gulm.v1.ShutdownRequest
-	6,  // 16: gulm.v1.AdminService.Locks:input_type -> gulm.v1.LocksRequest
-	10, // 17: gulm.v1.AdminService.ForceExpire:input_type -> gulm.v1.ForceExpireRequest
-	12, // 18: gulm.v1.AdminService.AcknowledgeFence:input_type -> gulm.v1.AcknowledgeFenceRequest
-	15, // 19: gulm.v1.AdminService.PauseFencing:input_type -> gulm.v1.PauseFencingRequest
-	17, // 20: gulm.v1.AdminService.ResumeFencing:input_type -> gulm.v1.ResumeFencingRequest
-	19, // 21: gulm.v1.AdminService.Timeouts:input_type -> gulm.v1.TimeoutsRequest
-	2,  // 22: gulm.v1.AdminService.Status:output_type -> gulm.v1.StatusReply
-	5,  // 23: gulm.v1.AdminService.Shutdown:output_type -> gulm.v1.ShutdownReply
-	7,  // 24: gulm.v1.AdminService.Locks:output_type -> gulm.v1.LocksReply
-	11, // 25: gulm.v1.AdminService.ForceExpire:output_type -> gulm.v1.ForceExpireReply
-	13, // 26: gulm.v1.AdminService.AcknowledgeFence:output_type -> gulm.v1.AcknowledgeFenceReply
-	16, // 27: gulm.v1.AdminService.PauseFencing:output_type -> gulm.v1.PauseFencingReply
-	18, // 28: gulm.v1.AdminService.ResumeFencing:output_type -> gulm.v1.ResumeFencingReply
-	20, // 29: gulm.v1.AdminService.Timeouts:output_type -> gulm.v1.TimeoutsReply
-	22, // [22:30] is the sub-list for method output_type
-	14, // [14:22] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	26, // 14: gulm.v1.FencesReply.nodes:type_name -> gulm.v1.FenceLedger
+	39, // 15: gulm.v1.FenceLedger.state:type_name -> gulm.v1.NodeState
+	37, // 16: gulm.v1.FenceLedger.fence:type_name -> gulm.v1.Fence
+	37, // 17: gulm.v1.FenceLedger.past:type_name -> gulm.v1.Fence
+	27, // 18: gulm.v1.FenceLedger.outlets:type_name -> gulm.v1.FenceOutlet
+	28, // 19: gulm.v1.FenceLedger.manual:type_name -> gulm.v1.ManualFence
+	40, // 20: gulm.v1.ManualFence.attempts:type_name -> gulm.v1.FenceAttempt
+	31, // 21: gulm.v1.RehearseFenceReply.outlets:type_name -> gulm.v1.FenceRehearsal
+	27, // 22: gulm.v1.FenceRehearsal.outlet:type_name -> gulm.v1.FenceOutlet
+	28, // 23: gulm.v1.RecordFenceRequest.fence:type_name -> gulm.v1.ManualFence
+	1,  // 24: gulm.v1.AdminService.Status:input_type -> gulm.v1.StatusRequest
+	4,  // 25: gulm.v1.AdminService.Shutdown:input_type -> gulm.v1.ShutdownRequest
+	6,  // 26: gulm.v1.AdminService.Locks:input_type -> gulm.v1.LocksRequest
+	10, // 27: gulm.v1.AdminService.ForceExpire:input_type -> gulm.v1.ForceExpireRequest
+	12, // 28: gulm.v1.AdminService.AcknowledgeFence:input_type -> gulm.v1.AcknowledgeFenceRequest
+	15, // 29: gulm.v1.AdminService.PauseFencing:input_type -> gulm.v1.PauseFencingRequest
+	17, // 30: gulm.v1.AdminService.ResumeFencing:input_type -> gulm.v1.ResumeFencingRequest
+	19, // 31: gulm.v1.AdminService.Timeouts:input_type -> gulm.v1.TimeoutsRequest
+	24, // 32: gulm.v1.AdminService.Fences:input_type -> gulm.v1.FencesRequest
+	29, // 33: gulm.v1.AdminService.RehearseFence:input_type -> gulm.v1.RehearseFenceRequest
+	32, // 34: gulm.v1.AdminService.RecordFence:input_type -> gulm.v1.RecordFenceRequest
+	2,  // 35: gulm.v1.AdminService.Status:output_type -> gulm.v1.StatusReply
+	5,  // 36: gulm.v1.AdminService.Shutdown:output_type -> gulm.v1.ShutdownReply
+	7,  // 37: gulm.v1.AdminService.Locks:output_type -> gulm.v1.LocksReply
+	11, // 38: gulm.v1.AdminService.ForceExpire:output_type -> gulm.v1.ForceExpireReply
+	13, // 39: gulm.v1.AdminService.AcknowledgeFence:output_type -> gulm.v1.AcknowledgeFenceReply
+	16, // 40: gulm.v1.AdminService.PauseFencing:output_type -> gulm.v1.PauseFencingReply
+	18, // 41: gulm.v1.AdminService.ResumeFencing:output_type -> gulm.v1.ResumeFencingReply
+	20, // 42: gulm.v1.AdminService.Timeouts:output_type -> gulm.v1.TimeoutsReply
+	25, // 43: gulm.v1.AdminService.Fences:output_type -> gulm.v1.FencesReply
+	30, // 44: gulm.v1.AdminService.RehearseFence:output_type -> gulm.v1.RehearseFenceReply
+	33, // 45: gulm.v1.AdminService.RecordFence:output_type -> gulm.v1.RecordFenceReply
+	35, // [35:46] is the sub-list for method output_type
+	24, // [24:35] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_gulm_v1_admin_proto_init() }
@@ -1869,7 +2622,7 @@ func file_gulm_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gulm_v1_admin_proto_rawDesc), len(file_gulm_v1_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   24,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

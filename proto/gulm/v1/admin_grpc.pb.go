@@ -29,6 +29,9 @@ const (
 	AdminService_PauseFencing_FullMethodName     = "/gulm.v1.AdminService/PauseFencing"
 	AdminService_ResumeFencing_FullMethodName    = "/gulm.v1.AdminService/ResumeFencing"
 	AdminService_Timeouts_FullMethodName         = "/gulm.v1.AdminService/Timeouts"
+	AdminService_Fences_FullMethodName           = "/gulm.v1.AdminService/Fences"
+	AdminService_RehearseFence_FullMethodName    = "/gulm.v1.AdminService/RehearseFence"
+	AdminService_RecordFence_FullMethodName      = "/gulm.v1.AdminService/RecordFence"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -59,6 +62,16 @@ type AdminServiceClient interface {
 	// Timeouts are the settings from which the time between the failure of a node
 	// and the grant of its locks follows.
 	Timeouts(ctx context.Context, in *TimeoutsRequest, opts ...grpc.CallOption) (*TimeoutsReply, error)
+	// Fences returns the fence ledger of all nodes or of one. Errors: NOT_MASTER,
+	// UNKNOWN_NODE.
+	Fences(ctx context.Context, in *FencesRequest, opts ...grpc.CallOption) (*FencesReply, error)
+	// RehearseFence asks the fence devices of one node, or of all that are logged
+	// in, how things are, and returns what they said. Errors: NOT_MASTER,
+	// UNKNOWN_NODE.
+	RehearseFence(ctx context.Context, in *RehearseFenceRequest, opts ...grpc.CallOption) (*RehearseFenceReply, error)
+	// RecordFence notes in the ledger that an operator ran a node's fence methods
+	// by hand. It proves nothing to the servers. Errors: NOT_MASTER, UNKNOWN_NODE.
+	RecordFence(ctx context.Context, in *RecordFenceRequest, opts ...grpc.CallOption) (*RecordFenceReply, error)
 }
 
 type adminServiceClient struct {
@@ -158,6 +171,36 @@ func (c *adminServiceClient) Timeouts(ctx context.Context, in *TimeoutsRequest, 
 	return out, nil
 }
 
+func (c *adminServiceClient) Fences(ctx context.Context, in *FencesRequest, opts ...grpc.CallOption) (*FencesReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FencesReply)
+	err := c.cc.Invoke(ctx, AdminService_Fences_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) RehearseFence(ctx context.Context, in *RehearseFenceRequest, opts ...grpc.CallOption) (*RehearseFenceReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RehearseFenceReply)
+	err := c.cc.Invoke(ctx, AdminService_RehearseFence_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) RecordFence(ctx context.Context, in *RecordFenceRequest, opts ...grpc.CallOption) (*RecordFenceReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RecordFenceReply)
+	err := c.cc.Invoke(ctx, AdminService_RecordFence_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -186,6 +229,16 @@ type AdminServiceServer interface {
 	// Timeouts are the settings from which the time between the failure of a node
 	// and the grant of its locks follows.
 	Timeouts(context.Context, *TimeoutsRequest) (*TimeoutsReply, error)
+	// Fences returns the fence ledger of all nodes or of one. Errors: NOT_MASTER,
+	// UNKNOWN_NODE.
+	Fences(context.Context, *FencesRequest) (*FencesReply, error)
+	// RehearseFence asks the fence devices of one node, or of all that are logged
+	// in, how things are, and returns what they said. Errors: NOT_MASTER,
+	// UNKNOWN_NODE.
+	RehearseFence(context.Context, *RehearseFenceRequest) (*RehearseFenceReply, error)
+	// RecordFence notes in the ledger that an operator ran a node's fence methods
+	// by hand. It proves nothing to the servers. Errors: NOT_MASTER, UNKNOWN_NODE.
+	RecordFence(context.Context, *RecordFenceRequest) (*RecordFenceReply, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -219,6 +272,15 @@ func (UnimplementedAdminServiceServer) ResumeFencing(context.Context, *ResumeFen
 }
 func (UnimplementedAdminServiceServer) Timeouts(context.Context, *TimeoutsRequest) (*TimeoutsReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Timeouts not implemented")
+}
+func (UnimplementedAdminServiceServer) Fences(context.Context, *FencesRequest) (*FencesReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Fences not implemented")
+}
+func (UnimplementedAdminServiceServer) RehearseFence(context.Context, *RehearseFenceRequest) (*RehearseFenceReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method RehearseFence not implemented")
+}
+func (UnimplementedAdminServiceServer) RecordFence(context.Context, *RecordFenceRequest) (*RecordFenceReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method RecordFence not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -378,6 +440,60 @@ func _AdminService_Timeouts_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_Fences_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FencesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).Fences(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_Fences_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).Fences(ctx, req.(*FencesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_RehearseFence_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RehearseFenceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).RehearseFence(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_RehearseFence_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).RehearseFence(ctx, req.(*RehearseFenceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_RecordFence_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RecordFenceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).RecordFence(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_RecordFence_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).RecordFence(ctx, req.(*RecordFenceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -412,6 +528,18 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Timeouts",
 			Handler:    _AdminService_Timeouts_Handler,
+		},
+		{
+			MethodName: "Fences",
+			Handler:    _AdminService_Fences_Handler,
+		},
+		{
+			MethodName: "RehearseFence",
+			Handler:    _AdminService_RehearseFence_Handler,
+		},
+		{
+			MethodName: "RecordFence",
+			Handler:    _AdminService_RecordFence_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -684,7 +684,9 @@ type Node struct {
 	// The pending or latest fence of the node.
 	Fence *Fence `protobuf:"bytes,10,opt,name=fence,proto3" json:"fence,omitempty"`
 	// True if the node is one of the lock servers.
-	Server        bool `protobuf:"varint,11,opt,name=server,proto3" json:"server,omitempty"`
+	Server bool `protobuf:"varint,11,opt,name=server,proto3" json:"server,omitempty"`
+	// True while it is fenced but may not log in; see FenceLedger.
+	Held          bool `protobuf:"varint,27,opt,name=held,proto3" json:"held,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -792,6 +794,13 @@ func (x *Node) GetFence() *Fence {
 func (x *Node) GetServer() bool {
 	if x != nil {
 		return x.Server
+	}
+	return false
+}
+
+func (x *Node) GetHeld() bool {
+	if x != nil {
+		return x.Held
 	}
 	return false
 }
@@ -1057,14 +1066,18 @@ func (x *Fence) GetOperator() string {
 }
 
 type FenceAttempt struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Method        string                 `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
-	Device        string                 `protobuf:"bytes,2,opt,name=device,proto3" json:"device,omitempty"`
-	Agent         string                 `protobuf:"bytes,3,opt,name=agent,proto3" json:"agent,omitempty"`
-	Outcome       string                 `protobuf:"bytes,4,opt,name=outcome,proto3" json:"outcome,omitempty"`
-	StartMs       int64                  `protobuf:"varint,5,opt,name=start_ms,json=startMs,proto3" json:"start_ms,omitempty"`
-	DurationMs    int64                  `protobuf:"varint,6,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"`
-	Output        string                 `protobuf:"bytes,7,opt,name=output,proto3" json:"output,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Method     string                 `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	Device     string                 `protobuf:"bytes,2,opt,name=device,proto3" json:"device,omitempty"`
+	Agent      string                 `protobuf:"bytes,3,opt,name=agent,proto3" json:"agent,omitempty"`
+	Outcome    string                 `protobuf:"bytes,4,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	StartMs    int64                  `protobuf:"varint,5,opt,name=start_ms,json=startMs,proto3" json:"start_ms,omitempty"`
+	DurationMs int64                  `protobuf:"varint,6,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"`
+	Output     string                 `protobuf:"bytes,7,opt,name=output,proto3" json:"output,omitempty"`
+	// It runs: its end has not been reported yet.
+	Running bool `protobuf:"varint,27,opt,name=running,proto3" json:"running,omitempty"`
+	// What it asked the device for may still be done.
+	Late          bool `protobuf:"varint,28,opt,name=late,proto3" json:"late,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1146,6 +1159,20 @@ func (x *FenceAttempt) GetOutput() string {
 		return x.Output
 	}
 	return ""
+}
+
+func (x *FenceAttempt) GetRunning() bool {
+	if x != nil {
+		return x.Running
+	}
+	return false
+}
+
+func (x *FenceAttempt) GetLate() bool {
+	if x != nil {
+		return x.Late
+	}
+	return false
 }
 
 type WatchRequest struct {
@@ -1290,7 +1317,7 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"\fNodesRequest\"1\n" +
 	"\n" +
 	"NodesReply\x12#\n" +
-	"\x05nodes\x18\x01 \x03(\v2\r.gulm.v1.NodeR\x05nodes\"\xd8\x02\n" +
+	"\x05nodes\x18\x01 \x03(\v2\r.gulm.v1.NodeR\x05nodes\"\xec\x02\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12(\n" +
@@ -1304,7 +1331,8 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"\x05locks\x18\t \x01(\x04R\x05locks\x12$\n" +
 	"\x05fence\x18\n" +
 	" \x01(\v2\x0e.gulm.v1.FenceR\x05fence\x12\x16\n" +
-	"\x06server\x18\v \x01(\bR\x06server\"\xbf\x02\n" +
+	"\x06server\x18\v \x01(\bR\x06server\x12\x12\n" +
+	"\x04held\x18\x1b \x01(\bR\x04held\"\xbf\x02\n" +
 	"\aSession\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x18\n" +
 	"\aprocess\x18\x02 \x01(\tR\aprocess\x12\x14\n" +
@@ -1331,7 +1359,7 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"\battempts\x18\b \x03(\v2\x15.gulm.v1.FenceAttemptR\battempts\x12\x0e\n" +
 	"\x02by\x18\t \x01(\tR\x02by\x12\x14\n" +
 	"\x05power\x18\x14 \x01(\bR\x05power\x12\x1a\n" +
-	"\boperator\x18\x15 \x01(\tR\boperator\"\xc2\x01\n" +
+	"\boperator\x18\x15 \x01(\tR\boperator\"\xf0\x01\n" +
 	"\fFenceAttempt\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\x12\x14\n" +
@@ -1340,7 +1368,9 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"\bstart_ms\x18\x05 \x01(\x03R\astartMs\x12\x1f\n" +
 	"\vduration_ms\x18\x06 \x01(\x03R\n" +
 	"durationMs\x12\x16\n" +
-	"\x06output\x18\a \x01(\tR\x06output\"\x0e\n" +
+	"\x06output\x18\a \x01(\tR\x06output\x12\x18\n" +
+	"\arunning\x18\x1b \x01(\bR\arunning\x12\x12\n" +
+	"\x04late\x18\x1c \x01(\bR\x04late\"\x0e\n" +
 	"\fWatchRequest\"]\n" +
 	"\n" +
 	"WatchReply\x12!\n" +

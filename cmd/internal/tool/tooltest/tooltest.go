@@ -32,6 +32,9 @@ type Script struct {
 	Timeouts *gulmv1.TimeoutsReply
 	// Locks are the messages that answer Locks.
 	Locks []*gulmv1.LocksReply
+	// Fences and Rehearsal are the answers to those calls; nil for empty ones.
+	Fences    *gulmv1.FencesReply
+	Rehearsal *gulmv1.RehearseFenceReply
 	// Refuse are the errors of calls by the name of the method, as in "ForceExpire".
 	Refuse map[string]error
 	// Before, if not nil, is called with the name of each method before it

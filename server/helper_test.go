@@ -345,7 +345,11 @@ func (w *world) counts() (c lock.Counts) {
 
 // member returns what the master holds a node to be.
 func (w *world) member(name string) (n member.Node) {
-	w.view(w.Master(), func(s *state.State) { n, _ = s.Members().Node(name) })
+	w.view(w.Master(), func(s *state.State) {
+		n, _ = s.Members().Node(name)
+		n.Fence.Attempts = slices.Clone(n.Fence.Attempts)
+		n.Ledger.Outlets = slices.Clone(n.Ledger.Outlets)
+	})
 	return n
 }
 

@@ -136,7 +136,10 @@ func token(l *gulmv1.Lock) string {
 // notes says what keeps a lock from being granted, and whether it is frozen.
 func notes(r *gulmv1.Resource, l *gulmv1.Lock) []string {
 	var out []string
-	if l.GetFrozen() {
+	switch {
+	case strings.HasPrefix(l.GetHeldFor(), "journal "):
+		out = append(out, "frozen for "+tool.Line(l.GetHeldFor()))
+	case l.GetFrozen():
 		out = append(out, "frozen until "+tool.Line(l.GetNode())+" is fenced")
 	}
 	by, behind := blockers(r, l)

@@ -33,6 +33,7 @@ var verbs = []func(*tool.Env) *cobra.Command{
 	demoCommand,
 	expireCommand,
 	fenceCommand,
+	journalsCommand,
 	locksCommand,
 	nodeinfoCommand,
 	nodelistCommand,

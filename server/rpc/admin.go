@@ -48,6 +48,7 @@ func (e *Edge) Status(context.Context, *gulmv1.StatusRequest) (*gulmv1.StatusRep
 	}
 	reply.Counters = e.cfg.Master.Counters()
 	reply.WaitingFor = append(waitForResume(reply.GetBreaker()), waitingFor(s.Quorate, reply.GetNodes(), reply.GetWaiters())...)
+	reply.WaitingFor = append(reply.WaitingFor, e.waitForJournals()...)
 	return reply, nil
 }
 
@@ -133,6 +134,7 @@ func (e *Edge) Locks(req *gulmv1.LocksRequest, stream grpc.ServerStreamingServer
 	for _, n := range s.Members().Nodes() {
 		w.nodes[lock.OrphansOf(n.Number)], w.nodes[lock.RemainsOf(n.Number)] = n.Name, n.Name
 	}
+	w.state = s
 	s.Locks().Walk(w.add)
 	w.flush(true)
 	return w.err
@@ -145,6 +147,7 @@ type lockLister struct {
 	nodes  map[lock.Session]string
 	now    int64
 	left   int
+	state  *state.State // for frozen locks
 	reply  gulmv1.LocksReply
 	err    error
 }
@@ -167,7 +170,7 @@ func (w *lockLister) add(r *lock.ResourceState) bool {
 		out.Locks = append(out.Locks, &gulmv1.Lock{
 			Node: w.nodes[l.Session], Session: uint64(l.Session), Lock: uint64(l.ID), Queue: gulmv1.Queue(l.Queue),
 			Granted: gulmv1.Mode(l.Granted), Requested: gulmv1.Mode(l.Requested), Token: l.Token,
-			AgeMs: max(0, w.now-l.Stamp), Frozen: l.Frozen,
+			AgeMs: max(0, w.now-l.Stamp), Frozen: l.Frozen, HeldFor: heldFor(w.state, r.Lockspace, l, w.nodes[l.Session]),
 		})
 	}
 	w.reply.Resources = append(w.reply.Resources, out)

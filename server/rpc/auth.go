@@ -42,6 +42,7 @@ var permissions = map[string]Role{
 	gulmv1.CoreService_Watch_FullMethodName:             RoleAll,
 	gulmv1.AdminService_Status_FullMethodName:           RoleAll,
 	gulmv1.AdminService_Locks_FullMethodName:            RoleServer | RoleAdmin | RoleObserver,
+	gulmv1.AdminService_Journals_FullMethodName:         RoleServer | RoleAdmin | RoleObserver,
 	gulmv1.AdminService_Timeouts_FullMethodName:         RoleAll,
 	gulmv1.AdminService_Shutdown_FullMethodName:         RoleAdmin,
 	gulmv1.AdminService_ForceExpire_FullMethodName:      RoleAdmin,

@@ -26,6 +26,12 @@ func FenceState(s gulmv1.FenceState) string { return word(s.String(), "FENCE_STA
 // Queue returns the word for a queue of a resource.
 func Queue(q gulmv1.Queue) string { return word(q.String(), "QUEUE_") }
 
+// JournalState returns the word for a journal's state.
+func JournalState(s gulmv1.JournalState) string { return word(s.String(), "JOURNAL_STATE_") }
+
+// MountState returns the word for a mount's state.
+func MountState(s gulmv1.MountState) string { return word(s.String(), "MOUNT_STATE_") }
+
 // Mode returns the two letters of a lock's mode.
 func Mode(m gulmv1.Mode) string { return strings.TrimPrefix(m.String(), "MODE_") }
 

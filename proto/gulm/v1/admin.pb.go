@@ -72,6 +72,110 @@ func (Queue) EnumDescriptor() ([]byte, []int) {
 	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{0}
 }
 
+type JournalState int32
+
+const (
+	JournalState_JOURNAL_STATE_FREE    JournalState = 0
+	JournalState_JOURNAL_STATE_MOUNTED JournalState = 1
+	// It must be replayed.
+	JournalState_JOURNAL_STATE_DIRTY JournalState = 2
+	// It is being replayed.
+	JournalState_JOURNAL_STATE_RECOVERING JournalState = 3
+)
+
+// Enum value maps for JournalState.
+var (
+	JournalState_name = map[int32]string{
+		0: "JOURNAL_STATE_FREE",
+		1: "JOURNAL_STATE_MOUNTED",
+		2: "JOURNAL_STATE_DIRTY",
+		3: "JOURNAL_STATE_RECOVERING",
+	}
+	JournalState_value = map[string]int32{
+		"JOURNAL_STATE_FREE":       0,
+		"JOURNAL_STATE_MOUNTED":    1,
+		"JOURNAL_STATE_DIRTY":      2,
+		"JOURNAL_STATE_RECOVERING": 3,
+	}
+)
+
+func (x JournalState) Enum() *JournalState {
+	p := new(JournalState)
+	*p = x
+	return p
+}
+
+func (x JournalState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (JournalState) Descriptor() protoreflect.EnumDescriptor {
+	return file_gulm_v1_admin_proto_enumTypes[1].Descriptor()
+}
+
+func (JournalState) Type() protoreflect.EnumType {
+	return &file_gulm_v1_admin_proto_enumTypes[1]
+}
+
+func (x JournalState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use JournalState.Descriptor instead.
+func (JournalState) EnumDescriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{1}
+}
+
+type MountState int32
+
+const (
+	MountState_MOUNT_STATE_WAITING MountState = 0
+	// It replays all journals; everybody else waits.
+	MountState_MOUNT_STATE_FIRST   MountState = 1
+	MountState_MOUNT_STATE_MOUNTED MountState = 2
+)
+
+// Enum value maps for MountState.
+var (
+	MountState_name = map[int32]string{
+		0: "MOUNT_STATE_WAITING",
+		1: "MOUNT_STATE_FIRST",
+		2: "MOUNT_STATE_MOUNTED",
+	}
+	MountState_value = map[string]int32{
+		"MOUNT_STATE_WAITING": 0,
+		"MOUNT_STATE_FIRST":   1,
+		"MOUNT_STATE_MOUNTED": 2,
+	}
+)
+
+func (x MountState) Enum() *MountState {
+	p := new(MountState)
+	*p = x
+	return p
+}
+
+func (x MountState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MountState) Descriptor() protoreflect.EnumDescriptor {
+	return file_gulm_v1_admin_proto_enumTypes[2].Descriptor()
+}
+
+func (MountState) Type() protoreflect.EnumType {
+	return &file_gulm_v1_admin_proto_enumTypes[2]
+}
+
+func (x MountState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MountState.Descriptor instead.
+func (MountState) EnumDescriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{2}
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -699,7 +803,9 @@ type Lock struct {
 	// Milliseconds in this queue, by the master's stamps.
 	AgeMs int64 `protobuf:"varint,8,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
 	// True for the lock of an expired node.
-	Frozen        bool `protobuf:"varint,9,opt,name=frozen,proto3" json:"frozen,omitempty"`
+	Frozen bool `protobuf:"varint,9,opt,name=frozen,proto3" json:"frozen,omitempty"`
+	// What a frozen lock waits for, for people: a fence, or a journal.
+	HeldFor       string `protobuf:"bytes,40,opt,name=held_for,json=heldFor,proto3" json:"held_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -797,6 +903,389 @@ func (x *Lock) GetFrozen() bool {
 	return false
 }
 
+func (x *Lock) GetHeldFor() string {
+	if x != nil {
+		return x.HeldFor
+	}
+	return ""
+}
+
+type JournalsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty for all.
+	Lockspace     string `protobuf:"bytes,1,opt,name=lockspace,proto3" json:"lockspace,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JournalsRequest) Reset() {
+	*x = JournalsRequest{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JournalsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JournalsRequest) ProtoMessage() {}
+
+func (x *JournalsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JournalsRequest.ProtoReflect.Descriptor instead.
+func (*JournalsRequest) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *JournalsRequest) GetLockspace() string {
+	if x != nil {
+		return x.Lockspace
+	}
+	return ""
+}
+
+type JournalsReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lockspaces    []*JournalSpace        `protobuf:"bytes,1,rep,name=lockspaces,proto3" json:"lockspaces,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JournalsReply) Reset() {
+	*x = JournalsReply{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JournalsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JournalsReply) ProtoMessage() {}
+
+func (x *JournalsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JournalsReply.ProtoReflect.Descriptor instead.
+func (*JournalsReply) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *JournalsReply) GetLockspaces() []*JournalSpace {
+	if x != nil {
+		return x.Lockspaces
+	}
+	return nil
+}
+
+// JournalSpace is a lockspace with journals.
+type JournalSpace struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Lockspace string                 `protobuf:"bytes,1,opt,name=lockspace,proto3" json:"lockspace,omitempty"`
+	// By jid.
+	Journals []*JournalInfo `protobuf:"bytes,2,rep,name=journals,proto3" json:"journals,omitempty"`
+	// In the order in which they were asked for.
+	Mounts        []*MountInfo `protobuf:"bytes,3,rep,name=mounts,proto3" json:"mounts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JournalSpace) Reset() {
+	*x = JournalSpace{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JournalSpace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JournalSpace) ProtoMessage() {}
+
+func (x *JournalSpace) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JournalSpace.ProtoReflect.Descriptor instead.
+func (*JournalSpace) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *JournalSpace) GetLockspace() string {
+	if x != nil {
+		return x.Lockspace
+	}
+	return ""
+}
+
+func (x *JournalSpace) GetJournals() []*JournalInfo {
+	if x != nil {
+		return x.Journals
+	}
+	return nil
+}
+
+func (x *JournalSpace) GetMounts() []*MountInfo {
+	if x != nil {
+		return x.Mounts
+	}
+	return nil
+}
+
+type JournalInfo struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Jid   uint32                 `protobuf:"varint,1,opt,name=jid,proto3" json:"jid,omitempty"`
+	State JournalState           `protobuf:"varint,2,opt,name=state,proto3,enum=gulm.v1.JournalState" json:"state,omitempty"`
+	// Who has it mounted, or left it dirty.
+	Node        string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	Incarnation uint64 `protobuf:"varint,4,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// Who replays it.
+	Recoverer string `protobuf:"bytes,5,opt,name=recoverer,proto3" json:"recoverer,omitempty"`
+	// Milliseconds in this state, by the master's stamps.
+	AgeMs int64 `protobuf:"varint,6,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	// Recoveries begun since it became dirty, and why the newest failed.
+	Begun uint32 `protobuf:"varint,7,opt,name=begun,proto3" json:"begun,omitempty"`
+	Error string `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	// What it waits for, for people.
+	WaitsFor      string `protobuf:"bytes,9,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JournalInfo) Reset() {
+	*x = JournalInfo{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JournalInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JournalInfo) ProtoMessage() {}
+
+func (x *JournalInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JournalInfo.ProtoReflect.Descriptor instead.
+func (*JournalInfo) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *JournalInfo) GetJid() uint32 {
+	if x != nil {
+		return x.Jid
+	}
+	return 0
+}
+
+func (x *JournalInfo) GetState() JournalState {
+	if x != nil {
+		return x.State
+	}
+	return JournalState_JOURNAL_STATE_FREE
+}
+
+func (x *JournalInfo) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *JournalInfo) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *JournalInfo) GetRecoverer() string {
+	if x != nil {
+		return x.Recoverer
+	}
+	return ""
+}
+
+func (x *JournalInfo) GetAgeMs() int64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
+func (x *JournalInfo) GetBegun() uint32 {
+	if x != nil {
+		return x.Begun
+	}
+	return 0
+}
+
+func (x *JournalInfo) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *JournalInfo) GetWaitsFor() string {
+	if x != nil {
+		return x.WaitsFor
+	}
+	return ""
+}
+
+type MountInfo struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Node        string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Incarnation uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Session     uint64                 `protobuf:"varint,3,opt,name=session,proto3" json:"session,omitempty"`
+	Spectator   bool                   `protobuf:"varint,4,opt,name=spectator,proto3" json:"spectator,omitempty"`
+	State       MountState             `protobuf:"varint,5,opt,name=state,proto3,enum=gulm.v1.MountState" json:"state,omitempty"`
+	// -1 for none.
+	Jid   int32 `protobuf:"varint,6,opt,name=jid,proto3" json:"jid,omitempty"`
+	AgeMs int64 `protobuf:"varint,7,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	// True while the node is expired.
+	Dead bool `protobuf:"varint,8,opt,name=dead,proto3" json:"dead,omitempty"`
+	// What it waits for, for people.
+	WaitsFor      string `protobuf:"bytes,9,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MountInfo) Reset() {
+	*x = MountInfo{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MountInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MountInfo) ProtoMessage() {}
+
+func (x *MountInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MountInfo.ProtoReflect.Descriptor instead.
+func (*MountInfo) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *MountInfo) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *MountInfo) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *MountInfo) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *MountInfo) GetSpectator() bool {
+	if x != nil {
+		return x.Spectator
+	}
+	return false
+}
+
+func (x *MountInfo) GetState() MountState {
+	if x != nil {
+		return x.State
+	}
+	return MountState_MOUNT_STATE_WAITING
+}
+
+func (x *MountInfo) GetJid() int32 {
+	if x != nil {
+		return x.Jid
+	}
+	return 0
+}
+
+func (x *MountInfo) GetAgeMs() int64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
+func (x *MountInfo) GetDead() bool {
+	if x != nil {
+		return x.Dead
+	}
+	return false
+}
+
+func (x *MountInfo) GetWaitsFor() string {
+	if x != nil {
+		return x.WaitsFor
+	}
+	return ""
+}
+
 type ForceExpireRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -810,7 +1299,7 @@ type ForceExpireRequest struct {
 
 func (x *ForceExpireRequest) Reset() {
 	*x = ForceExpireRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[9]
+	mi := &file_gulm_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -822,7 +1311,7 @@ func (x *ForceExpireRequest) String() string {
 func (*ForceExpireRequest) ProtoMessage() {}
 
 func (x *ForceExpireRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[9]
+	mi := &file_gulm_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -835,7 +1324,7 @@ func (x *ForceExpireRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForceExpireRequest.ProtoReflect.Descriptor instead.
 func (*ForceExpireRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ForceExpireRequest) GetNode() string {
@@ -867,7 +1356,7 @@ type ForceExpireReply struct {
 
 func (x *ForceExpireReply) Reset() {
 	*x = ForceExpireReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[10]
+	mi := &file_gulm_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -879,7 +1368,7 @@ func (x *ForceExpireReply) String() string {
 func (*ForceExpireReply) ProtoMessage() {}
 
 func (x *ForceExpireReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[10]
+	mi := &file_gulm_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -892,7 +1381,7 @@ func (x *ForceExpireReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForceExpireReply.ProtoReflect.Descriptor instead.
 func (*ForceExpireReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 type AcknowledgeFenceRequest struct {
@@ -909,7 +1398,7 @@ type AcknowledgeFenceRequest struct {
 
 func (x *AcknowledgeFenceRequest) Reset() {
 	*x = AcknowledgeFenceRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[11]
+	mi := &file_gulm_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1410,7 @@ func (x *AcknowledgeFenceRequest) String() string {
 func (*AcknowledgeFenceRequest) ProtoMessage() {}
 
 func (x *AcknowledgeFenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[11]
+	mi := &file_gulm_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1423,7 @@ func (x *AcknowledgeFenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeFenceRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeFenceRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AcknowledgeFenceRequest) GetNode() string {
@@ -966,7 +1455,7 @@ type AcknowledgeFenceReply struct {
 
 func (x *AcknowledgeFenceReply) Reset() {
 	*x = AcknowledgeFenceReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[12]
+	mi := &file_gulm_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1467,7 @@ func (x *AcknowledgeFenceReply) String() string {
 func (*AcknowledgeFenceReply) ProtoMessage() {}
 
 func (x *AcknowledgeFenceReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[12]
+	mi := &file_gulm_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1480,7 @@ func (x *AcknowledgeFenceReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeFenceReply.ProtoReflect.Descriptor instead.
 func (*AcknowledgeFenceReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 // Breaker is whether automatic fencing is paused, and why.
@@ -1019,7 +1508,7 @@ type Breaker struct {
 
 func (x *Breaker) Reset() {
 	*x = Breaker{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[13]
+	mi := &file_gulm_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1031,7 +1520,7 @@ func (x *Breaker) String() string {
 func (*Breaker) ProtoMessage() {}
 
 func (x *Breaker) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[13]
+	mi := &file_gulm_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1044,7 +1533,7 @@ func (x *Breaker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Breaker.ProtoReflect.Descriptor instead.
 func (*Breaker) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Breaker) GetPaused() bool {
@@ -1121,7 +1610,7 @@ type PauseFencingRequest struct {
 
 func (x *PauseFencingRequest) Reset() {
 	*x = PauseFencingRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[14]
+	mi := &file_gulm_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1133,7 +1622,7 @@ func (x *PauseFencingRequest) String() string {
 func (*PauseFencingRequest) ProtoMessage() {}
 
 func (x *PauseFencingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[14]
+	mi := &file_gulm_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1146,7 +1635,7 @@ func (x *PauseFencingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseFencingRequest.ProtoReflect.Descriptor instead.
 func (*PauseFencingRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PauseFencingRequest) GetReason() string {
@@ -1171,7 +1660,7 @@ type PauseFencingReply struct {
 
 func (x *PauseFencingReply) Reset() {
 	*x = PauseFencingReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[15]
+	mi := &file_gulm_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1183,7 +1672,7 @@ func (x *PauseFencingReply) String() string {
 func (*PauseFencingReply) ProtoMessage() {}
 
 func (x *PauseFencingReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[15]
+	mi := &file_gulm_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1196,7 +1685,7 @@ func (x *PauseFencingReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseFencingReply.ProtoReflect.Descriptor instead.
 func (*PauseFencingReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 type ResumeFencingRequest struct {
@@ -1208,7 +1697,7 @@ type ResumeFencingRequest struct {
 
 func (x *ResumeFencingRequest) Reset() {
 	*x = ResumeFencingRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[16]
+	mi := &file_gulm_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1220,7 +1709,7 @@ func (x *ResumeFencingRequest) String() string {
 func (*ResumeFencingRequest) ProtoMessage() {}
 
 func (x *ResumeFencingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[16]
+	mi := &file_gulm_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1233,7 +1722,7 @@ func (x *ResumeFencingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeFencingRequest.ProtoReflect.Descriptor instead.
 func (*ResumeFencingRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ResumeFencingRequest) GetOperator() string {
@@ -1251,7 +1740,7 @@ type ResumeFencingReply struct {
 
 func (x *ResumeFencingReply) Reset() {
 	*x = ResumeFencingReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[17]
+	mi := &file_gulm_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1752,7 @@ func (x *ResumeFencingReply) String() string {
 func (*ResumeFencingReply) ProtoMessage() {}
 
 func (x *ResumeFencingReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[17]
+	mi := &file_gulm_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1276,7 +1765,7 @@ func (x *ResumeFencingReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeFencingReply.ProtoReflect.Descriptor instead.
 func (*ResumeFencingReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 type TimeoutsRequest struct {
@@ -1287,7 +1776,7 @@ type TimeoutsRequest struct {
 
 func (x *TimeoutsRequest) Reset() {
 	*x = TimeoutsRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[18]
+	mi := &file_gulm_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1788,7 @@ func (x *TimeoutsRequest) String() string {
 func (*TimeoutsRequest) ProtoMessage() {}
 
 func (x *TimeoutsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[18]
+	mi := &file_gulm_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1801,7 @@ func (x *TimeoutsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimeoutsRequest.ProtoReflect.Descriptor instead.
 func (*TimeoutsRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 // TimeoutsReply is what the answering server goes by.
@@ -1344,7 +1833,7 @@ type TimeoutsReply struct {
 
 func (x *TimeoutsReply) Reset() {
 	*x = TimeoutsReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[19]
+	mi := &file_gulm_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1356,7 +1845,7 @@ func (x *TimeoutsReply) String() string {
 func (*TimeoutsReply) ProtoMessage() {}
 
 func (x *TimeoutsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[19]
+	mi := &file_gulm_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1369,7 +1858,7 @@ func (x *TimeoutsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimeoutsReply.ProtoReflect.Descriptor instead.
 func (*TimeoutsReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TimeoutsReply) GetCluster() string {
@@ -1467,7 +1956,7 @@ type NodeTimeouts struct {
 
 func (x *NodeTimeouts) Reset() {
 	*x = NodeTimeouts{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[20]
+	mi := &file_gulm_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1479,7 +1968,7 @@ func (x *NodeTimeouts) String() string {
 func (*NodeTimeouts) ProtoMessage() {}
 
 func (x *NodeTimeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[20]
+	mi := &file_gulm_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1492,7 +1981,7 @@ func (x *NodeTimeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeTimeouts.ProtoReflect.Descriptor instead.
 func (*NodeTimeouts) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *NodeTimeouts) GetNode() string {
@@ -1519,7 +2008,7 @@ type MethodTimeouts struct {
 
 func (x *MethodTimeouts) Reset() {
 	*x = MethodTimeouts{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[21]
+	mi := &file_gulm_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1531,7 +2020,7 @@ func (x *MethodTimeouts) String() string {
 func (*MethodTimeouts) ProtoMessage() {}
 
 func (x *MethodTimeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[21]
+	mi := &file_gulm_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1544,7 +2033,7 @@ func (x *MethodTimeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MethodTimeouts.ProtoReflect.Descriptor instead.
 func (*MethodTimeouts) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *MethodTimeouts) GetMethod() string {
@@ -1573,7 +2062,7 @@ type StepTimeouts struct {
 
 func (x *StepTimeouts) Reset() {
 	*x = StepTimeouts{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[22]
+	mi := &file_gulm_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1585,7 +2074,7 @@ func (x *StepTimeouts) String() string {
 func (*StepTimeouts) ProtoMessage() {}
 
 func (x *StepTimeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[22]
+	mi := &file_gulm_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1598,7 +2087,7 @@ func (x *StepTimeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepTimeouts.ProtoReflect.Descriptor instead.
 func (*StepTimeouts) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StepTimeouts) GetDevice() string {
@@ -1639,7 +2128,7 @@ type FencesRequest struct {
 
 func (x *FencesRequest) Reset() {
 	*x = FencesRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[23]
+	mi := &file_gulm_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1651,7 +2140,7 @@ func (x *FencesRequest) String() string {
 func (*FencesRequest) ProtoMessage() {}
 
 func (x *FencesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[23]
+	mi := &file_gulm_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1664,7 +2153,7 @@ func (x *FencesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FencesRequest.ProtoReflect.Descriptor instead.
 func (*FencesRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *FencesRequest) GetNode() string {
@@ -1683,7 +2172,7 @@ type FencesReply struct {
 
 func (x *FencesReply) Reset() {
 	*x = FencesReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[24]
+	mi := &file_gulm_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1695,7 +2184,7 @@ func (x *FencesReply) String() string {
 func (*FencesReply) ProtoMessage() {}
 
 func (x *FencesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[24]
+	mi := &file_gulm_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1708,7 +2197,7 @@ func (x *FencesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FencesReply.ProtoReflect.Descriptor instead.
 func (*FencesReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *FencesReply) GetNodes() []*FenceLedger {
@@ -1744,7 +2233,7 @@ type FenceLedger struct {
 
 func (x *FenceLedger) Reset() {
 	*x = FenceLedger{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[25]
+	mi := &file_gulm_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1756,7 +2245,7 @@ func (x *FenceLedger) String() string {
 func (*FenceLedger) ProtoMessage() {}
 
 func (x *FenceLedger) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[25]
+	mi := &file_gulm_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1769,7 +2258,7 @@ func (x *FenceLedger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceLedger.ProtoReflect.Descriptor instead.
 func (*FenceLedger) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *FenceLedger) GetNode() string {
@@ -1860,7 +2349,7 @@ type FenceOutlet struct {
 
 func (x *FenceOutlet) Reset() {
 	*x = FenceOutlet{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[26]
+	mi := &file_gulm_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1872,7 +2361,7 @@ func (x *FenceOutlet) String() string {
 func (*FenceOutlet) ProtoMessage() {}
 
 func (x *FenceOutlet) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[26]
+	mi := &file_gulm_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1885,7 +2374,7 @@ func (x *FenceOutlet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceOutlet.ProtoReflect.Descriptor instead.
 func (*FenceOutlet) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *FenceOutlet) GetDevice() string {
@@ -1951,7 +2440,7 @@ type ManualFence struct {
 
 func (x *ManualFence) Reset() {
 	*x = ManualFence{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[27]
+	mi := &file_gulm_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1963,7 +2452,7 @@ func (x *ManualFence) String() string {
 func (*ManualFence) ProtoMessage() {}
 
 func (x *ManualFence) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[27]
+	mi := &file_gulm_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1976,7 +2465,7 @@ func (x *ManualFence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ManualFence.ProtoReflect.Descriptor instead.
 func (*ManualFence) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ManualFence) GetOperator() string {
@@ -2031,7 +2520,7 @@ type RehearseFenceRequest struct {
 
 func (x *RehearseFenceRequest) Reset() {
 	*x = RehearseFenceRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[28]
+	mi := &file_gulm_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2043,7 +2532,7 @@ func (x *RehearseFenceRequest) String() string {
 func (*RehearseFenceRequest) ProtoMessage() {}
 
 func (x *RehearseFenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[28]
+	mi := &file_gulm_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2056,7 +2545,7 @@ func (x *RehearseFenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RehearseFenceRequest.ProtoReflect.Descriptor instead.
 func (*RehearseFenceRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RehearseFenceRequest) GetNode() string {
@@ -2075,7 +2564,7 @@ type RehearseFenceReply struct {
 
 func (x *RehearseFenceReply) Reset() {
 	*x = RehearseFenceReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[29]
+	mi := &file_gulm_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2087,7 +2576,7 @@ func (x *RehearseFenceReply) String() string {
 func (*RehearseFenceReply) ProtoMessage() {}
 
 func (x *RehearseFenceReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[29]
+	mi := &file_gulm_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2100,7 +2589,7 @@ func (x *RehearseFenceReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RehearseFenceReply.ProtoReflect.Descriptor instead.
 func (*RehearseFenceReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RehearseFenceReply) GetOutlets() []*FenceRehearsal {
@@ -2128,7 +2617,7 @@ type FenceRehearsal struct {
 
 func (x *FenceRehearsal) Reset() {
 	*x = FenceRehearsal{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[30]
+	mi := &file_gulm_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2140,7 +2629,7 @@ func (x *FenceRehearsal) String() string {
 func (*FenceRehearsal) ProtoMessage() {}
 
 func (x *FenceRehearsal) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[30]
+	mi := &file_gulm_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2153,7 +2642,7 @@ func (x *FenceRehearsal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceRehearsal.ProtoReflect.Descriptor instead.
 func (*FenceRehearsal) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *FenceRehearsal) GetNode() string {
@@ -2217,7 +2706,7 @@ type RecordFenceRequest struct {
 
 func (x *RecordFenceRequest) Reset() {
 	*x = RecordFenceRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[31]
+	mi := &file_gulm_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2229,7 +2718,7 @@ func (x *RecordFenceRequest) String() string {
 func (*RecordFenceRequest) ProtoMessage() {}
 
 func (x *RecordFenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[31]
+	mi := &file_gulm_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2242,7 +2731,7 @@ func (x *RecordFenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordFenceRequest.ProtoReflect.Descriptor instead.
 func (*RecordFenceRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RecordFenceRequest) GetNode() string {
@@ -2274,7 +2763,7 @@ type RecordFenceReply struct {
 
 func (x *RecordFenceReply) Reset() {
 	*x = RecordFenceReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[32]
+	mi := &file_gulm_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2286,7 +2775,7 @@ func (x *RecordFenceReply) String() string {
 func (*RecordFenceReply) ProtoMessage() {}
 
 func (x *RecordFenceReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[32]
+	mi := &file_gulm_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2299,7 +2788,7 @@ func (x *RecordFenceReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordFenceReply.ProtoReflect.Descriptor instead.
 func (*RecordFenceReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 var File_gulm_v1_admin_proto protoreflect.FileDescriptor
@@ -2364,7 +2853,7 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\bResource\x12\x1c\n" +
 	"\tlockspace\x18\x01 \x01(\tR\tlockspace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x12#\n" +
-	"\x05locks\x18\x03 \x03(\v2\r.gulm.v1.LockR\x05locks\"\x89\x02\n" +
+	"\x05locks\x18\x03 \x03(\v2\r.gulm.v1.LockR\x05locks\"\xa4\x02\n" +
 	"\x04Lock\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x12\x12\n" +
@@ -2374,7 +2863,38 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\trequested\x18\x06 \x01(\x0e2\r.gulm.v1.ModeR\trequested\x12\x14\n" +
 	"\x05token\x18\a \x01(\x04R\x05token\x12\x15\n" +
 	"\x06age_ms\x18\b \x01(\x03R\x05ageMs\x12\x16\n" +
-	"\x06frozen\x18\t \x01(\bR\x06frozen\"\\\n" +
+	"\x06frozen\x18\t \x01(\bR\x06frozen\x12\x19\n" +
+	"\bheld_for\x18( \x01(\tR\aheldFor\"/\n" +
+	"\x0fJournalsRequest\x12\x1c\n" +
+	"\tlockspace\x18\x01 \x01(\tR\tlockspace\"F\n" +
+	"\rJournalsReply\x125\n" +
+	"\n" +
+	"lockspaces\x18\x01 \x03(\v2\x15.gulm.v1.JournalSpaceR\n" +
+	"lockspaces\"\x8a\x01\n" +
+	"\fJournalSpace\x12\x1c\n" +
+	"\tlockspace\x18\x01 \x01(\tR\tlockspace\x120\n" +
+	"\bjournals\x18\x02 \x03(\v2\x14.gulm.v1.JournalInfoR\bjournals\x12*\n" +
+	"\x06mounts\x18\x03 \x03(\v2\x12.gulm.v1.MountInfoR\x06mounts\"\x80\x02\n" +
+	"\vJournalInfo\x12\x10\n" +
+	"\x03jid\x18\x01 \x01(\rR\x03jid\x12+\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x15.gulm.v1.JournalStateR\x05state\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x12 \n" +
+	"\vincarnation\x18\x04 \x01(\x04R\vincarnation\x12\x1c\n" +
+	"\trecoverer\x18\x05 \x01(\tR\trecoverer\x12\x15\n" +
+	"\x06age_ms\x18\x06 \x01(\x03R\x05ageMs\x12\x14\n" +
+	"\x05begun\x18\a \x01(\rR\x05begun\x12\x14\n" +
+	"\x05error\x18\b \x01(\tR\x05error\x12\x1b\n" +
+	"\twaits_for\x18\t \x01(\tR\bwaitsFor\"\xfe\x01\n" +
+	"\tMountInfo\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x18\n" +
+	"\asession\x18\x03 \x01(\x04R\asession\x12\x1c\n" +
+	"\tspectator\x18\x04 \x01(\bR\tspectator\x12)\n" +
+	"\x05state\x18\x05 \x01(\x0e2\x13.gulm.v1.MountStateR\x05state\x12\x10\n" +
+	"\x03jid\x18\x06 \x01(\x05R\x03jid\x12\x15\n" +
+	"\x06age_ms\x18\a \x01(\x03R\x05ageMs\x12\x12\n" +
+	"\x04dead\x18\b \x01(\bR\x04dead\x12\x1b\n" +
+	"\twaits_for\x18\t \x01(\tR\bwaitsFor\"\\\n" +
 	"\x12ForceExpireRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1a\n" +
@@ -2484,11 +3004,22 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\x05Queue\x12\x11\n" +
 	"\rQUEUE_GRANTED\x10\x00\x12\x14\n" +
 	"\x10QUEUE_CONVERTING\x10\x01\x12\x11\n" +
-	"\rQUEUE_WAITING\x10\x022\xf9\x05\n" +
+	"\rQUEUE_WAITING\x10\x02*x\n" +
+	"\fJournalState\x12\x16\n" +
+	"\x12JOURNAL_STATE_FREE\x10\x00\x12\x19\n" +
+	"\x15JOURNAL_STATE_MOUNTED\x10\x01\x12\x17\n" +
+	"\x13JOURNAL_STATE_DIRTY\x10\x02\x12\x1c\n" +
+	"\x18JOURNAL_STATE_RECOVERING\x10\x03*U\n" +
+	"\n" +
+	"MountState\x12\x17\n" +
+	"\x13MOUNT_STATE_WAITING\x10\x00\x12\x15\n" +
+	"\x11MOUNT_STATE_FIRST\x10\x01\x12\x17\n" +
+	"\x13MOUNT_STATE_MOUNTED\x10\x022\xb7\x06\n" +
 	"\fAdminService\x126\n" +
 	"\x06Status\x12\x16.gulm.v1.StatusRequest\x1a\x14.gulm.v1.StatusReply\x12<\n" +
 	"\bShutdown\x12\x18.gulm.v1.ShutdownRequest\x1a\x16.gulm.v1.ShutdownReply\x125\n" +
-	"\x05Locks\x12\x15.gulm.v1.LocksRequest\x1a\x13.gulm.v1.LocksReply0\x01\x12E\n" +
+	"\x05Locks\x12\x15.gulm.v1.LocksRequest\x1a\x13.gulm.v1.LocksReply0\x01\x12<\n" +
+	"\bJournals\x12\x18.gulm.v1.JournalsRequest\x1a\x16.gulm.v1.JournalsReply\x12E\n" +
 	"\vForceExpire\x12\x1b.gulm.v1.ForceExpireRequest\x1a\x19.gulm.v1.ForceExpireReply\x12T\n" +
 	"\x10AcknowledgeFence\x12 .gulm.v1.AcknowledgeFenceRequest\x1a\x1e.gulm.v1.AcknowledgeFenceReply\x12H\n" +
 	"\fPauseFencing\x12\x1c.gulm.v1.PauseFencingRequest\x1a\x1a.gulm.v1.PauseFencingReply\x12K\n" +
@@ -2510,103 +3041,117 @@ func file_gulm_v1_admin_proto_rawDescGZIP() []byte {
 	return file_gulm_v1_admin_proto_rawDescData
 }
 
-var file_gulm_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_gulm_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_gulm_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_gulm_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_gulm_v1_admin_proto_goTypes = []any{
 	(Queue)(0),                      // 0: gulm.v1.Queue
-	(*StatusRequest)(nil),           // 1: gulm.v1.StatusRequest
-	(*StatusReply)(nil),             // 2: gulm.v1.StatusReply
-	(*ServerStatus)(nil),            // 3: gulm.v1.ServerStatus
-	(*ShutdownRequest)(nil),         // 4: gulm.v1.ShutdownRequest
-	(*ShutdownReply)(nil),           // 5: gulm.v1.ShutdownReply
-	(*LocksRequest)(nil),            // 6: gulm.v1.LocksRequest
-	(*LocksReply)(nil),              // 7: gulm.v1.LocksReply
-	(*Resource)(nil),                // 8: gulm.v1.Resource
-	(*Lock)(nil),                    // 9: gulm.v1.Lock
-	(*ForceExpireRequest)(nil),      // 10: gulm.v1.ForceExpireRequest
-	(*ForceExpireReply)(nil),        // 11: gulm.v1.ForceExpireReply
-	(*AcknowledgeFenceRequest)(nil), // 12: gulm.v1.AcknowledgeFenceRequest
-	(*AcknowledgeFenceReply)(nil),   // 13: gulm.v1.AcknowledgeFenceReply
-	(*Breaker)(nil),                 // 14: gulm.v1.Breaker
-	(*PauseFencingRequest)(nil),     // 15: gulm.v1.PauseFencingRequest
-	(*PauseFencingReply)(nil),       // 16: gulm.v1.PauseFencingReply
-	(*ResumeFencingRequest)(nil),    // 17: gulm.v1.ResumeFencingRequest
-	(*ResumeFencingReply)(nil),      // 18: gulm.v1.ResumeFencingReply
-	(*TimeoutsRequest)(nil),         // 19: gulm.v1.TimeoutsRequest
-	(*TimeoutsReply)(nil),           // 20: gulm.v1.TimeoutsReply
-	(*NodeTimeouts)(nil),            // 21: gulm.v1.NodeTimeouts
-	(*MethodTimeouts)(nil),          // 22: gulm.v1.MethodTimeouts
-	(*StepTimeouts)(nil),            // 23: gulm.v1.StepTimeouts
-	(*FencesRequest)(nil),           // 24: gulm.v1.FencesRequest
-	(*FencesReply)(nil),             // 25: gulm.v1.FencesReply
-	(*FenceLedger)(nil),             // 26: gulm.v1.FenceLedger
-	(*FenceOutlet)(nil),             // 27: gulm.v1.FenceOutlet
-	(*ManualFence)(nil),             // 28: gulm.v1.ManualFence
-	(*RehearseFenceRequest)(nil),    // 29: gulm.v1.RehearseFenceRequest
-	(*RehearseFenceReply)(nil),      // 30: gulm.v1.RehearseFenceReply
-	(*FenceRehearsal)(nil),          // 31: gulm.v1.FenceRehearsal
-	(*RecordFenceRequest)(nil),      // 32: gulm.v1.RecordFenceRequest
-	(*RecordFenceReply)(nil),        // 33: gulm.v1.RecordFenceReply
-	nil,                             // 34: gulm.v1.StatusReply.CountersEntry
-	(ServerRole)(0),                 // 35: gulm.v1.ServerRole
-	(*Node)(nil),                    // 36: gulm.v1.Node
-	(*Fence)(nil),                   // 37: gulm.v1.Fence
-	(Mode)(0),                       // 38: gulm.v1.Mode
-	(NodeState)(0),                  // 39: gulm.v1.NodeState
-	(*FenceAttempt)(nil),            // 40: gulm.v1.FenceAttempt
+	(JournalState)(0),               // 1: gulm.v1.JournalState
+	(MountState)(0),                 // 2: gulm.v1.MountState
+	(*StatusRequest)(nil),           // 3: gulm.v1.StatusRequest
+	(*StatusReply)(nil),             // 4: gulm.v1.StatusReply
+	(*ServerStatus)(nil),            // 5: gulm.v1.ServerStatus
+	(*ShutdownRequest)(nil),         // 6: gulm.v1.ShutdownRequest
+	(*ShutdownReply)(nil),           // 7: gulm.v1.ShutdownReply
+	(*LocksRequest)(nil),            // 8: gulm.v1.LocksRequest
+	(*LocksReply)(nil),              // 9: gulm.v1.LocksReply
+	(*Resource)(nil),                // 10: gulm.v1.Resource
+	(*Lock)(nil),                    // 11: gulm.v1.Lock
+	(*JournalsRequest)(nil),         // 12: gulm.v1.JournalsRequest
+	(*JournalsReply)(nil),           // 13: gulm.v1.JournalsReply
+	(*JournalSpace)(nil),            // 14: gulm.v1.JournalSpace
+	(*JournalInfo)(nil),             // 15: gulm.v1.JournalInfo
+	(*MountInfo)(nil),               // 16: gulm.v1.MountInfo
+	(*ForceExpireRequest)(nil),      // 17: gulm.v1.ForceExpireRequest
+	(*ForceExpireReply)(nil),        // 18: gulm.v1.ForceExpireReply
+	(*AcknowledgeFenceRequest)(nil), // 19: gulm.v1.AcknowledgeFenceRequest
+	(*AcknowledgeFenceReply)(nil),   // 20: gulm.v1.AcknowledgeFenceReply
+	(*Breaker)(nil),                 // 21: gulm.v1.Breaker
+	(*PauseFencingRequest)(nil),     // 22: gulm.v1.PauseFencingRequest
+	(*PauseFencingReply)(nil),       // 23: gulm.v1.PauseFencingReply
+	(*ResumeFencingRequest)(nil),    // 24: gulm.v1.ResumeFencingRequest
+	(*ResumeFencingReply)(nil),      // 25: gulm.v1.ResumeFencingReply
+	(*TimeoutsRequest)(nil),         // 26: gulm.v1.TimeoutsRequest
+	(*TimeoutsReply)(nil),           // 27: gulm.v1.TimeoutsReply
+	(*NodeTimeouts)(nil),            // 28: gulm.v1.NodeTimeouts
+	(*MethodTimeouts)(nil),          // 29: gulm.v1.MethodTimeouts
+	(*StepTimeouts)(nil),            // 30: gulm.v1.StepTimeouts
+	(*FencesRequest)(nil),           // 31: gulm.v1.FencesRequest
+	(*FencesReply)(nil),             // 32: gulm.v1.FencesReply
+	(*FenceLedger)(nil),             // 33: gulm.v1.FenceLedger
+	(*FenceOutlet)(nil),             // 34: gulm.v1.FenceOutlet
+	(*ManualFence)(nil),             // 35: gulm.v1.ManualFence
+	(*RehearseFenceRequest)(nil),    // 36: gulm.v1.RehearseFenceRequest
+	(*RehearseFenceReply)(nil),      // 37: gulm.v1.RehearseFenceReply
+	(*FenceRehearsal)(nil),          // 38: gulm.v1.FenceRehearsal
+	(*RecordFenceRequest)(nil),      // 39: gulm.v1.RecordFenceRequest
+	(*RecordFenceReply)(nil),        // 40: gulm.v1.RecordFenceReply
+	nil,                             // 41: gulm.v1.StatusReply.CountersEntry
+	(ServerRole)(0),                 // 42: gulm.v1.ServerRole
+	(*Node)(nil),                    // 43: gulm.v1.Node
+	(*Fence)(nil),                   // 44: gulm.v1.Fence
+	(Mode)(0),                       // 45: gulm.v1.Mode
+	(NodeState)(0),                  // 46: gulm.v1.NodeState
+	(*FenceAttempt)(nil),            // 47: gulm.v1.FenceAttempt
 }
 var file_gulm_v1_admin_proto_depIdxs = []int32{
-	35, // 0: gulm.v1.StatusReply.role:type_name -> gulm.v1.ServerRole
-	3,  // 1: gulm.v1.StatusReply.servers:type_name -> gulm.v1.ServerStatus
-	36, // 2: gulm.v1.StatusReply.nodes:type_name -> gulm.v1.Node
-	37, // 3: gulm.v1.StatusReply.pending_fences:type_name -> gulm.v1.Fence
-	14, // 4: gulm.v1.StatusReply.breaker:type_name -> gulm.v1.Breaker
-	34, // 5: gulm.v1.StatusReply.counters:type_name -> gulm.v1.StatusReply.CountersEntry
-	8,  // 6: gulm.v1.LocksReply.resources:type_name -> gulm.v1.Resource
-	9,  // 7: gulm.v1.Resource.locks:type_name -> gulm.v1.Lock
+	42, // 0: gulm.v1.StatusReply.role:type_name -> gulm.v1.ServerRole
+	5,  // 1: gulm.v1.StatusReply.servers:type_name -> gulm.v1.ServerStatus
+	43, // 2: gulm.v1.StatusReply.nodes:type_name -> gulm.v1.Node
+	44, // 3: gulm.v1.StatusReply.pending_fences:type_name -> gulm.v1.Fence
+	21, // 4: gulm.v1.StatusReply.breaker:type_name -> gulm.v1.Breaker
+	41, // 5: gulm.v1.StatusReply.counters:type_name -> gulm.v1.StatusReply.CountersEntry
+	10, // 6: gulm.v1.LocksReply.resources:type_name -> gulm.v1.Resource
+	11, // 7: gulm.v1.Resource.locks:type_name -> gulm.v1.Lock
 	0,  // 8: gulm.v1.Lock.queue:type_name -> gulm.v1.Queue
-	38, // 9: gulm.v1.Lock.granted:type_name -> gulm.v1.Mode
-	38, // 10: gulm.v1.Lock.requested:type_name -> gulm.v1.Mode
-	21, // 11: gulm.v1.TimeoutsReply.nodes:type_name -> gulm.v1.NodeTimeouts
-	22, // 12: gulm.v1.NodeTimeouts.methods:type_name -> gulm.v1.MethodTimeouts
-	23, // 13: gulm.v1.MethodTimeouts.steps:type_name -> gulm.v1.StepTimeouts
-	26, // 14: gulm.v1.FencesReply.nodes:type_name -> gulm.v1.FenceLedger
-	39, // 15: gulm.v1.FenceLedger.state:type_name -> gulm.v1.NodeState
-	37, // 16: gulm.v1.FenceLedger.fence:type_name -> gulm.v1.Fence
-	37, // 17: gulm.v1.FenceLedger.past:type_name -> gulm.v1.Fence
-	27, // 18: gulm.v1.FenceLedger.outlets:type_name -> gulm.v1.FenceOutlet
-	28, // 19: gulm.v1.FenceLedger.manual:type_name -> gulm.v1.ManualFence
-	40, // 20: gulm.v1.ManualFence.attempts:type_name -> gulm.v1.FenceAttempt
-	31, // 21: gulm.v1.RehearseFenceReply.outlets:type_name -> gulm.v1.FenceRehearsal
-	27, // 22: gulm.v1.FenceRehearsal.outlet:type_name -> gulm.v1.FenceOutlet
-	28, // 23: gulm.v1.RecordFenceRequest.fence:type_name -> gulm.v1.ManualFence
-	1,  // 24: gulm.v1.AdminService.Status:input_type -> gulm.v1.StatusRequest
-	4,  // 25: gulm.v1.AdminService.Shutdown:input_type -> gulm.v1.ShutdownRequest
-	6,  // 26: gulm.v1.AdminService.Locks:input_type -> gulm.v1.LocksRequest
-	10, // 27: gulm.v1.AdminService.ForceExpire:input_type -> gulm.v1.ForceExpireRequest
-	12, // 28: gulm.v1.AdminService.AcknowledgeFence:input_type -> gulm.v1.AcknowledgeFenceRequest
-	15, // 29: gulm.v1.AdminService.PauseFencing:input_type -> gulm.v1.PauseFencingRequest
-	17, // 30: gulm.v1.AdminService.ResumeFencing:input_type -> gulm.v1.ResumeFencingRequest
-	19, // 31: gulm.v1.AdminService.Timeouts:input_type -> gulm.v1.TimeoutsRequest
-	24, // 32: gulm.v1.AdminService.Fences:input_type -> gulm.v1.FencesRequest
-	29, // 33: gulm.v1.AdminService.RehearseFence:input_type -> gulm.v1.RehearseFenceRequest
-	32, // 34: gulm.v1.AdminService.RecordFence:input_type -> gulm.v1.RecordFenceRequest
-	2,  // 35: gulm.v1.AdminService.Status:output_type -> gulm.v1.StatusReply
-	5,  // 36: gulm.v1.AdminService.Shutdown:output_type -> gulm.v1.ShutdownReply
-	7,  // 37: gulm.v1.AdminService.Locks:output_type -> gulm.v1.LocksReply
-	11, // 38: gulm.v1.AdminService.ForceExpire:output_type -> gulm.v1.ForceExpireReply
-	13, // 39: gulm.v1.AdminService.AcknowledgeFence:output_type -> gulm.v1.AcknowledgeFenceReply
-	16, // 40: gulm.v1.AdminService.PauseFencing:output_type -> gulm.v1.PauseFencingReply
-	18, // 41: gulm.v1.AdminService.ResumeFencing:output_type -> gulm.v1.ResumeFencingReply
-	20, // 42: gulm.v1.AdminService.Timeouts:output_type -> gulm.v1.TimeoutsReply
-	25, // 43: gulm.v1.AdminService.Fences:output_type -> gulm.v1.FencesReply
-	30, // 44: gulm.v1.AdminService.RehearseFence:output_type -> gulm.v1.RehearseFenceReply
-	33, // 45: gulm.v1.AdminService.RecordFence:output_type -> gulm.v1.RecordFenceReply
-	35, // [35:46] is the sub-list for method output_type
-	24, // [24:35] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	45, // 9: gulm.v1.Lock.granted:type_name -> gulm.v1.Mode
+	45, // 10: gulm.v1.Lock.requested:type_name -> gulm.v1.Mode
+	14, // 11: gulm.v1.JournalsReply.lockspaces:type_name -> gulm.v1.JournalSpace
+	15, // 12: gulm.v1.JournalSpace.journals:type_name -> gulm.v1.JournalInfo
+	16, // 13: gulm.v1.JournalSpace.mounts:type_name -> gulm.v1.MountInfo
+	1,  // 14: gulm.v1.JournalInfo.state:type_name -> gulm.v1.JournalState
+	2,  // 15: gulm.v1.MountInfo.state:type_name -> gulm.v1.MountState
+	28, // 16: gulm.v1.TimeoutsReply.nodes:type_name -> gulm.v1.NodeTimeouts
+	29, // 17: gulm.v1.NodeTimeouts.methods:type_name -> gulm.v1.MethodTimeouts
+	30, // 18: gulm.v1.MethodTimeouts.steps:type_name -> gulm.v1.StepTimeouts
+	33, // 19: gulm.v1.FencesReply.nodes:type_name -> gulm.v1.FenceLedger
+	46, // 20: gulm.v1.FenceLedger.state:type_name -> gulm.v1.NodeState
+	44, // 21: gulm.v1.FenceLedger.fence:type_name -> gulm.v1.Fence
+	44, // 22: gulm.v1.FenceLedger.past:type_name -> gulm.v1.Fence
+	34, // 23: gulm.v1.FenceLedger.outlets:type_name -> gulm.v1.FenceOutlet
+	35, // 24: gulm.v1.FenceLedger.manual:type_name -> gulm.v1.ManualFence
+	47, // 25: gulm.v1.ManualFence.attempts:type_name -> gulm.v1.FenceAttempt
+	38, // 26: gulm.v1.RehearseFenceReply.outlets:type_name -> gulm.v1.FenceRehearsal
+	34, // 27: gulm.v1.FenceRehearsal.outlet:type_name -> gulm.v1.FenceOutlet
+	35, // 28: gulm.v1.RecordFenceRequest.fence:type_name -> gulm.v1.ManualFence
+	3,  // 29: gulm.v1.AdminService.Status:input_type -> gulm.v1.StatusRequest
+	6,  // 30: gulm.v1.AdminService.Shutdown:input_type -> gulm.v1.ShutdownRequest
+	8,  // 31: gulm.v1.AdminService.Locks:input_type -> gulm.v1.LocksRequest
+	12, // 32: gulm.v1.AdminService.Journals:input_type -> gulm.v1.JournalsRequest
+	17, // 33: gulm.v1.AdminService.ForceExpire:input_type -> gulm.v1.ForceExpireRequest
+	19, // 34: gulm.v1.AdminService.AcknowledgeFence:input_type -> gulm.v1.AcknowledgeFenceRequest
+	22, // 35: gulm.v1.AdminService.PauseFencing:input_type -> gulm.v1.PauseFencingRequest
+	24, // 36: gulm.v1.AdminService.ResumeFencing:input_type -> gulm.v1.ResumeFencingRequest
+	26, // 37: gulm.v1.AdminService.Timeouts:input_type -> gulm.v1.TimeoutsRequest
+	31, // 38: gulm.v1.AdminService.Fences:input_type -> gulm.v1.FencesRequest
+	36, // 39: gulm.v1.AdminService.RehearseFence:input_type -> gulm.v1.RehearseFenceRequest
+	39, // 40: gulm.v1.AdminService.RecordFence:input_type -> gulm.v1.RecordFenceRequest
+	4,  // 41: gulm.v1.AdminService.Status:output_type -> gulm.v1.StatusReply
+	7,  // 42: gulm.v1.AdminService.Shutdown:output_type -> gulm.v1.ShutdownReply
+	9,  // 43: gulm.v1.AdminService.Locks:output_type -> gulm.v1.LocksReply
+	13, // 44: gulm.v1.AdminService.Journals:output_type -> gulm.v1.JournalsReply
+	18, // 45: gulm.v1.AdminService.ForceExpire:output_type -> gulm.v1.ForceExpireReply
+	20, // 46: gulm.v1.AdminService.AcknowledgeFence:output_type -> gulm.v1.AcknowledgeFenceReply
+	23, // 47: gulm.v1.AdminService.PauseFencing:output_type -> gulm.v1.PauseFencingReply
+	25, // 48: gulm.v1.AdminService.ResumeFencing:output_type -> gulm.v1.ResumeFencingReply
+	27, // 49: gulm.v1.AdminService.Timeouts:output_type -> gulm.v1.TimeoutsReply
+	32, // 50: gulm.v1.AdminService.Fences:output_type -> gulm.v1.FencesReply
+	37, // 51: gulm.v1.AdminService.RehearseFence:output_type -> gulm.v1.RehearseFenceReply
+	40, // 52: gulm.v1.AdminService.RecordFence:output_type -> gulm.v1.RecordFenceReply
+	41, // [41:53] is the sub-list for method output_type
+	29, // [29:41] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_gulm_v1_admin_proto_init() }
@@ -2621,8 +3166,8 @@ func file_gulm_v1_admin_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gulm_v1_admin_proto_rawDesc), len(file_gulm_v1_admin_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   34,
+			NumEnums:      3,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

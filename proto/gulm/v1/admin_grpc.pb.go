@@ -24,6 +24,7 @@ const (
 	AdminService_Status_FullMethodName           = "/gulm.v1.AdminService/Status"
 	AdminService_Shutdown_FullMethodName         = "/gulm.v1.AdminService/Shutdown"
 	AdminService_Locks_FullMethodName            = "/gulm.v1.AdminService/Locks"
+	AdminService_Journals_FullMethodName         = "/gulm.v1.AdminService/Journals"
 	AdminService_ForceExpire_FullMethodName      = "/gulm.v1.AdminService/ForceExpire"
 	AdminService_AcknowledgeFence_FullMethodName = "/gulm.v1.AdminService/AcknowledgeFence"
 	AdminService_PauseFencing_FullMethodName     = "/gulm.v1.AdminService/PauseFencing"
@@ -46,6 +47,9 @@ type AdminServiceClient interface {
 	Shutdown(ctx context.Context, in *ShutdownRequest, opts ...grpc.CallOption) (*ShutdownReply, error)
 	// Locks streams resources with their holders and waiters.
 	Locks(ctx context.Context, in *LocksRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LocksReply], error)
+	// Journals shows the mounts and journals of lockspaces. Errors: NO_LOCKSPACE if
+	// one is named that has no journals.
+	Journals(ctx context.Context, in *JournalsRequest, opts ...grpc.CallOption) (*JournalsReply, error)
 	// ForceExpire declares a logged-in node dead; it is then fenced. Errors:
 	// NOT_MASTER, UNKNOWN_NODE, WRONG_STATE.
 	ForceExpire(ctx context.Context, in *ForceExpireRequest, opts ...grpc.CallOption) (*ForceExpireReply, error)
@@ -120,6 +124,16 @@ func (c *adminServiceClient) Locks(ctx context.Context, in *LocksRequest, opts .
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_LocksClient = grpc.ServerStreamingClient[LocksReply]
+
+func (c *adminServiceClient) Journals(ctx context.Context, in *JournalsRequest, opts ...grpc.CallOption) (*JournalsReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(JournalsReply)
+	err := c.cc.Invoke(ctx, AdminService_Journals_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
 
 func (c *adminServiceClient) ForceExpire(ctx context.Context, in *ForceExpireRequest, opts ...grpc.CallOption) (*ForceExpireReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -213,6 +227,9 @@ type AdminServiceServer interface {
 	Shutdown(context.Context, *ShutdownRequest) (*ShutdownReply, error)
 	// Locks streams resources with their holders and waiters.
 	Locks(*LocksRequest, grpc.ServerStreamingServer[LocksReply]) error
+	// Journals shows the mounts and journals of lockspaces. Errors: NO_LOCKSPACE if
+	// one is named that has no journals.
+	Journals(context.Context, *JournalsRequest) (*JournalsReply, error)
 	// ForceExpire declares a logged-in node dead; it is then fenced. Errors:
 	// NOT_MASTER, UNKNOWN_NODE, WRONG_STATE.
 	ForceExpire(context.Context, *ForceExpireRequest) (*ForceExpireReply, error)
@@ -257,6 +274,9 @@ func (UnimplementedAdminServiceServer) Shutdown(context.Context, *ShutdownReques
 }
 func (UnimplementedAdminServiceServer) Locks(*LocksRequest, grpc.ServerStreamingServer[LocksReply]) error {
 	return status.Error(codes.Unimplemented, "method Locks not implemented")
+}
+func (UnimplementedAdminServiceServer) Journals(context.Context, *JournalsRequest) (*JournalsReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Journals not implemented")
 }
 func (UnimplementedAdminServiceServer) ForceExpire(context.Context, *ForceExpireRequest) (*ForceExpireReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method ForceExpire not implemented")
@@ -349,6 +369,24 @@ func _AdminService_Locks_Handler(srv interface{}, stream grpc.ServerStream) erro
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_LocksServer = grpc.ServerStreamingServer[LocksReply]
+
+func _AdminService_Journals_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JournalsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).Journals(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_Journals_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).Journals(ctx, req.(*JournalsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
 
 func _AdminService_ForceExpire_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ForceExpireRequest)
@@ -508,6 +546,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Shutdown",
 			Handler:    _AdminService_Shutdown_Handler,
+		},
+		{
+			MethodName: "Journals",
+			Handler:    _AdminService_Journals_Handler,
 		},
 		{
 			MethodName: "ForceExpire",

@@ -35,6 +35,8 @@ type Script struct {
 	// Fences and Rehearsal are the answers to those calls; nil for empty ones.
 	Fences    *gulmv1.FencesReply
 	Rehearsal *gulmv1.RehearseFenceReply
+	// Journals answers Journals; nil for none.
+	Journals *gulmv1.JournalsReply
 	// Refuse are the errors of calls by the name of the method, as in "ForceExpire".
 	Refuse map[string]error
 	// Before, if not nil, is called with the name of each method before it
@@ -211,6 +213,19 @@ func (s *Server) Locate(_ context.Context, _ *gulmv1.LocateRequest) (*gulmv1.Loc
 func (s *Server) Nodes(_ context.Context, _ *gulmv1.NodesRequest) (*gulmv1.NodesReply, error) {
 	now, err := s.begin("Nodes")
 	return &gulmv1.NodesReply{Nodes: now.Status.GetNodes()}, err
+}
+
+// Journals implements AdminService.
+func (s *Server) Journals(_ context.Context, req *gulmv1.JournalsRequest) (*gulmv1.JournalsReply, error) {
+	if err := s.serve("Journals", req); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.script.Journals == nil {
+		return &gulmv1.JournalsReply{}, nil
+	}
+	return s.script.Journals, nil
 }
 
 // Locks implements AdminService.

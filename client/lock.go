@@ -23,6 +23,7 @@ type Lock struct {
 	space  *Lockspace
 	name   string
 	number uint64
+	gulm   *gulmUse // nil unless it is a lock of a Gulm
 	// held is true from the grant until the lock is unlocked or the node ends.
 	held atomic.Bool
 
@@ -96,7 +97,12 @@ func (s *slot) drop() {
 
 // lock makes a lock.
 func (ls *Lockspace) lock(ctx context.Context, name string, mode Mode, flags Flag) (*Lock, error) {
-	l := &Lock{space: ls, name: name}
+	return ls.lockAs(ctx, name, mode, flags, nil)
+}
+
+// lockAs is lock for a lock of a Gulm, if it is to be one.
+func (ls *Lockspace) lockAs(ctx context.Context, name string, mode Mode, flags Flag, use *gulmUse) (*Lock, error) {
+	l := &Lock{space: ls, name: name, gulm: use}
 	if len(name) < 1 || len(name) > maxName {
 		return nil, l.wrap("lock", gulmerr.New(ErrInvalid, "name has %d bytes, 1 to %d", len(name), maxName))
 	}
@@ -186,12 +192,16 @@ func (l *Lock) tryStart(ctx context.Context, op gulmv1.Op, mode Mode, flags Flag
 	}
 	if op == gulmv1.Op_OP_LOCK {
 		n.lastLock++
+		if l.gulm != nil && l.gulm.taken(l) {
+			return nil, nil, ErrBusy
+		}
 		l.number = n.lastLock
 		n.locks[l.number] = l
 		l.space.locks++
 		msg.Lockspace, msg.Name = l.space.number, []byte(l.name)
 	}
 	msg.Lock = l.number
+	l.dress(msg, flags)
 	c = &call{op: op, to: mode, flags: flags, over: make(chan struct{})}
 	c.req = &request{msg: msg, slot: slot.use(), done: func(reply *gulmv1.Reply, err error) { l.answered(c, reply, err) }}
 	l.call = c
@@ -364,6 +374,9 @@ func (l *Lock) forget() {
 	l.phase, l.mode = phaseGone, NL
 	l.held.Store(false)
 	delete(l.space.node.locks, l.number)
+	if l.gulm != nil {
+		l.gulm.left(l)
+	}
 }
 
 // failed ends the lock with the node.

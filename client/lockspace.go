@@ -46,6 +46,8 @@ type Lockspace struct {
 	tidy chan struct{}
 	// mount is the mount of the file system, nil if there is none.
 	mount *Mount
+	// gulm is what users of GULM see, nil if there are none.
+	gulm *Gulm
 }
 
 // Join joins the lockspace of this name, 1 to 64 bytes, and makes it if it does

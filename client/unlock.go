@@ -87,9 +87,9 @@ func (l *Lock) release(flags Flag, value []byte, done func(*gulmv1.Reply, error)
 	l.forget()
 	n := l.space.node
 	push := func(flags Flag, value []byte, done func(*gulmv1.Reply, error)) {
-		n.pipe.push(&request{done: done, msg: &gulmv1.Request{
-			Op: gulmv1.Op_OP_UNLOCK, Lock: l.number, Flags: uint32(flags), Value: value,
-		}})
+		msg := &gulmv1.Request{Op: gulmv1.Op_OP_UNLOCK, Lock: l.number, Flags: uint32(flags), Value: value}
+		l.dress(msg, flags)
+		n.pipe.push(&request{done: done, msg: msg})
 	}
 	if len(value) == 0 {
 		push(flags, nil, done)

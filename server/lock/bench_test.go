@@ -79,6 +79,51 @@ func BenchmarkHandOff(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "handoffs/s")
 }
 
+// BenchmarkCrowd passes one EX lock on while others wait for it: whoever holds it
+// unlocks and queues again. Half of the crowd waits in order for EX, and in one
+// case the other half would take anything that it could have before its turn. What
+// it costs must not grow with the crowd.
+func BenchmarkCrowd(b *testing.B) {
+	for _, c := range []struct {
+		name  string
+		crowd int
+		flags Flags
+	}{
+		{"waiters=16", 16, 0},
+		{"waiters=10000", 10_000, 0},
+		{"waiters=16,NOORDER", 16, NoOrder},
+		{"waiters=10000,NOORDER", 10_000, NoOrder},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			table := opened(b, 1)
+			name := []byte("r")
+			ask := func(id ID) {
+				flags := c.flags
+				if id%2 == 0 {
+					flags = 0
+				}
+				table.Lock(1, LockRequest{ID: id, Lockspace: 1, Name: name, Mode: EX, Flags: flags})
+			}
+			for id := range ID(c.crowd + 1) {
+				ask(id + 1)
+			}
+			holder := ID(1)
+			table.TakeEvents()
+			b.ReportAllocs()
+			for b.Loop() {
+				table.Unlock(1, UnlockRequest{ID: holder})
+				events := table.TakeEvents()
+				if len(events) != 2 || events[0].Kind != EventGranted {
+					b.Fatalf("%+v", events)
+				}
+				ask(holder)
+				holder = events[0].Lock
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "handoffs/s")
+		})
+	}
+}
+
 // BenchmarkRelease frees an EX lock that 10,000 readers wait for.
 func BenchmarkRelease(b *testing.B) {
 	const waiters = 10_000

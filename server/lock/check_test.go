@@ -61,7 +61,17 @@ func TestDeepCheck_notices(t *testing.T) {
 		{"a value of another length", func(t *Table, r *resourceRecord, _ *contentionRecord) { t.values.mut(r.value).length++ }},
 		{"wanted modes counted wrongly", func(_ *Table, _ *resourceRecord, c *contentionRecord) { c.wanted[CW]++ }},
 		{"requests of recovery counted wrongly", func(_ *Table, _ *resourceRecord, c *contentionRecord) { c.recovery++ }},
-		{"requests without order counted wrongly", func(_ *Table, _ *resourceRecord, c *contentionRecord) { c.noOrder++ }},
+		{"conversions counted wrongly", func(_ *Table, _ *resourceRecord, c *contentionRecord) { c.convertTo[CW]++ }},
+		{"held modes of conversions counted wrongly", func(_ *Table, _ *resourceRecord, c *contentionRecord) { c.convertFrom[CW]++ }},
+		{"a request without order that nobody finds", func(_ *Table, _ *resourceRecord, c *contentionRecord) { c.jumps = 0 }},
+		{"requests without order that rank wrongly", func(t *Table, _ *resourceRecord, c *contentionRecord) {
+			t.jumps.mut(t.jumpClasses.get(c.jumps).head).rank = 99
+		}},
+		{"a leaked record of a request without order", func(t *Table, _ *resourceRecord, _ *contentionRecord) { t.jumps.alloc() }},
+		{"a leaked class of requests without order", func(t *Table, _ *resourceRecord, _ *contentionRecord) { t.jumpClasses.alloc() }},
+		{"a request in another class", func(t *Table, _ *resourceRecord, c *contentionRecord) {
+			t.jumpClasses.mut(c.jumps).kind.granted++
+		}},
 		{"somebody who was not told", func(_ *Table, _ *resourceRecord, c *contentionRecord) { c.told |= 1 << EX }},
 		{"a lock that is denied", func(t *Table, _ *resourceRecord, _ *contentionRecord) {
 			t.owners[0].ended = append(t.owners[0].ended, endedLock{id: 1, why: 1, changed: 1})
@@ -75,6 +85,9 @@ func TestDeepCheck_notices(t *testing.T) {
 		lockIn(table, 1, EX)
 		table.Convert(1, ConvertRequest{ID: 1, Mode: PR, Flags: ValBlk, Value: []byte("v")})
 		lockIn(table, 2, CW)
+		for id := range ID(2) {
+			table.Lock(3, LockRequest{ID: id + 1, Lockspace: 1, Name: []byte("r"), Mode: CW, Flags: NoOrder})
+		}
 		if err := deepCheck(table); err != nil {
 			t.Fatalf("before %s: %v", c.name, err)
 		}

@@ -127,30 +127,15 @@ func (t *Table) demote(slot uint32) {
 // the head only: neither could ever be granted, whatever this one asks for. The
 // DLM says so too of one that NoOrder or HeadQue would help.
 func (t *Table) conversionDeadlock(slot uint32) bool {
-	held := t.locks.get(slot).granted
-	return t.anyConversion(slot, func(other *lockRecord) bool { return conflicts[other.requested].has(held) })
+	l := t.locks.get(slot)
+	c := t.resources.get(l.resource).contention
+	return c != 0 && counted(&t.contentions.get(c).convertTo)&conflicts[l.granted] != 0
 }
 
 // behindConversion reports whether a conversion waits for a queued one to weaken,
 // so that HeadQue must not put it before that.
 func (t *Table) behindConversion(slot uint32) bool {
-	wanted := t.locks.get(slot).requested
-	return t.anyConversion(slot, func(other *lockRecord) bool { return conflicts[wanted].has(other.granted) })
-}
-
-// anyConversion reports whether any conversion that is queued on the resource of
-// a lock is so.
-func (t *Table) anyConversion(slot uint32, so func(*lockRecord) bool) bool {
-	c := t.resources.get(t.locks.get(slot).resource).contention
-	if c == 0 {
-		return false
-	}
-	for o := t.contentions.get(c).convertHead; o != 0; {
-		other := t.locks.get(o)
-		if so(other) {
-			return true
-		}
-		o = other.next
-	}
-	return false
+	l := t.locks.get(slot)
+	c := t.resources.get(l.resource).contention
+	return c != 0 && counted(&t.contentions.get(c).convertFrom)&conflicts[l.requested] != 0
 }

@@ -10,6 +10,7 @@ func deepCheck(t *Table) error {
 		return err
 	}
 	used, contended, long, values, queued := 0, 0, 0, 0, [3]int{}
+	jumps, classes := 0, 0
 	inSpace := map[uint32]int{}
 	for slot := uint32(1); slot < t.resources.next; slot++ {
 		r := t.resources.get(slot)
@@ -26,6 +27,12 @@ func deepCheck(t *Table) error {
 		}
 		if r.contention != 0 {
 			contended++
+			for at := t.contentions.get(r.contention).jumps; at != 0; at = t.jumpClasses.get(at).next {
+				classes++
+				for j := t.jumpClasses.get(at).head; j != 0; j = t.jumps.get(j).next {
+					jumps++
+				}
+			}
 		}
 		if r.value != 0 {
 			values++
@@ -68,6 +75,8 @@ func deepCheck(t *Table) error {
 	case used != t.resources.used || contended != t.contentions.used || long != t.longNames.used || locks != t.locks.used:
 		return fmt.Errorf("arenas count %d resources, %d contended, %d long names, %d locks; there are %d, %d, %d, %d",
 			t.resources.used, t.contentions.used, t.longNames.used, t.locks.used, used, contended, long, locks)
+	case jumps != t.jumps.used || classes != t.jumpClasses.used:
+		return fmt.Errorf("%d requests without order are in use, in %d classes; there are %d in %d", t.jumps.used, t.jumpClasses.used, jumps, classes)
 	case values != t.values.used:
 		return fmt.Errorf("%d value blocks are in use, %d are there", values, t.values.used)
 	case t.lockIndex.used != locks || t.resourceIndex.used != used:
@@ -136,7 +145,8 @@ func deepResource(t *Table, slot uint32, queued *[3]int) error {
 		heads[waiting], tails[waiting] = c.waitHead, c.waitTail
 	}
 	var holders, conversions []*lockRecord
-	wanted, noOrder, recovery := [modes]uint32{}, uint32(0), uint32(0)
+	var again contentionRecord
+	var jumpers []*lockRecord
 	for q := range heads {
 		before := uint32(0)
 		for s := heads[q]; s != 0; s = t.locks.get(s).next {
@@ -148,9 +158,18 @@ func deepResource(t *Table, slot uint32, queued *[3]int) error {
 				return fmt.Errorf("lock %d/%d has %v and wants %v in queue %d", l.session, l.id, l.granted, l.requested, q)
 			}
 			if l.queue != granted {
-				wanted[l.requested]++
-				noOrder += uint32(l.flags & NoOrder / NoOrder)
-				recovery += uint32(l.flags & Recovery / Recovery)
+				again.wanted[l.requested]++
+				again.recovery += uint32(l.flags & Recovery / Recovery)
+				if (l.flags&NoOrder != 0) != (l.jump != 0) {
+					return fmt.Errorf("lock %d/%d has flags %x and jump record %d", l.session, l.id, l.flags, l.jump)
+				}
+			}
+			if l.jump != 0 {
+				jumpers = append(jumpers, l)
+			}
+			if l.queue == converting {
+				again.convertTo[l.requested]++
+				again.convertFrom[l.granted]++
 			}
 			if l.queue == granted {
 				holders = append(holders, l)
@@ -170,15 +189,58 @@ func deepResource(t *Table, slot uint32, queued *[3]int) error {
 			return fmt.Errorf("queue %d ends wrongly", q)
 		}
 	}
-	if wanted != c.wanted || noOrder != c.noOrder || recovery != c.recovery {
-		return fmt.Errorf("counts %v as wanted, %d without order, %d of recovery, has %v, %d, %d",
-			c.wanted, c.noOrder, c.recovery, wanted, noOrder, recovery)
+	if again.wanted != c.wanted || again.convertTo != c.convertTo || again.convertFrom != c.convertFrom ||
+		again.recovery != c.recovery {
+		return fmt.Errorf("counts its queues wrongly: %+v, has %+v", c, again)
+	}
+	if err := deepJumps(t, &c, jumpers); err != nil {
+		return err
 	}
 	for m := range Mode(modes) {
 		for _, l := range holders {
 			if c.told.has(m) && !compatible[l.granted][m] && !t.deaf(l) && !covered(l.blocking, m) {
 				return fmt.Errorf("remembers that all were told of %v, but %d/%d was not", m, l.session, l.id)
 			}
+		}
+	}
+	return nil
+}
+
+// deepJumps checks the classes of a resource's requests with NoOrder, which are
+// given in the order of the queues.
+func deepJumps(t *Table, c *contentionRecord, jumpers []*lockRecord) error {
+	classes := map[jumpKind]uint32{}
+	for at := c.jumps; at != 0; at = t.jumpClasses.get(at).next {
+		class := t.jumpClasses.get(at)
+		if classes[class.kind] != 0 || class.head == 0 {
+			return fmt.Errorf("class %+v is there twice or empty", class.kind)
+		}
+		classes[class.kind] = class.head
+		before := uint32(0)
+		for j := class.head; j != 0; j = t.jumps.get(j).next {
+			if t.jumps.get(j).prev != before || t.jumps.get(j).class != at {
+				return fmt.Errorf("class %+v is linked wrongly", class.kind)
+			}
+			before = j
+		}
+		if class.tail != before {
+			return fmt.Errorf("class %+v ends wrongly", class.kind)
+		}
+	}
+	for i, l := range jumpers {
+		j := t.jumps.get(l.jump)
+		if i > 0 && jumpers[i-1].queue == l.queue && t.jumps.get(jumpers[i-1].jump).rank >= j.rank {
+			return fmt.Errorf("lock %d/%d ranks wrongly", l.session, l.id)
+		}
+		// The queues give the requests of a class in its order.
+		if t.locks.get(j.lock) != l || classes[l.jumpKind()] != l.jump {
+			return fmt.Errorf("lock %d/%d is not found in class %+v", l.session, l.id, l.jumpKind())
+		}
+		classes[l.jumpKind()] = j.next
+	}
+	for kind, left := range classes {
+		if left != 0 {
+			return fmt.Errorf("class %+v has more than the queues", kind)
 		}
 	}
 	return nil

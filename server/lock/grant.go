@@ -95,20 +95,7 @@ func (t *Table) next(resource uint32, conversions bool) (uint32, wish) {
 	} else if w := t.wishOf(head); t.fits(resource, &w, false) {
 		return head, w
 	}
-	if c.noOrder == 0 {
-		return 0, wish{}
-	}
-	for _, first := range heads {
-		for slot := first; slot != 0; slot = t.locks.get(slot).next {
-			if t.locks.get(slot).flags&NoOrder == 0 {
-				continue
-			}
-			if w := t.wishOf(slot); t.fits(resource, &w, false) {
-				return slot, w
-			}
-		}
-	}
-	return 0, wish{}
+	return t.nextJump(resource, conversions)
 }
 
 func (t *Table) wishOf(slot uint32) wish {

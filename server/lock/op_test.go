@@ -12,11 +12,15 @@ import (
 type source func(n int) int
 
 // world is how much there is to choose from.
-type world struct{ sessions, ids, names int }
+type world struct {
+	sessions, ids, names int
+	unruly               bool // most requests ask to overtake
+}
 
 var (
 	crowded  = world{sessions: 4, ids: 6, names: 2}
 	ordinary = world{sessions: 5, ids: 10, names: 12}
+	unruly   = world{sessions: 5, ids: 12, names: 1, unruly: true}
 	wide     = world{sessions: 24, ids: 150, names: 3000}
 )
 
@@ -259,6 +263,9 @@ func (o *op) chooseRequest(pick source, w world) {
 	}
 	if pick(40) == 0 {
 		o.flags |= 1 << pick(32)
+	}
+	if w.unruly && o.kind <= opConvert && pick(3) != 0 {
+		o.flags = [...]Flags{NoOrder, NoOrder, NoOrder | AltPR, NoOrder | AltCW, NoOrder | HeadQue, HeadQue}[pick(6)]
 	}
 	if o.kind != opUnlock && pick(4) == 0 {
 		o.flags |= Recovery

@@ -26,6 +26,7 @@ type lockRecord struct {
 	before     uint32
 	flags      Flags  // of the newest request; NoCallbacks of the first
 	origin     uint32 // of an orphan or remains: the session that left it; of a marked lock: its gulmRecord
+	jump       uint32 // slot of its jumpRecord, 0 unless it is queued with NoOrder
 
 	granted   Mode // held; NL while waiting
 	requested Mode // wanted; equals granted in the granted queue
@@ -69,10 +70,12 @@ type contentionRecord struct {
 	convertHead, convertTail uint32
 	waitHead, waitTail       uint32
 	wanted                   [modes]uint32 // queued requests by requested mode
+	convertTo, convertFrom   [modes]uint32 // conversions by requested mode, and by the one that they hold
 	told                     modeSet       // modes for which every holder has been asked to give way
-	noOrder                  uint32        // queued requests that ignore the order
 	recovery                 uint32        // queued requests that pass remains
 	passed                   uint32        // requests that came before earlier ones, since one of those was granted
+	jumps                    uint32        // first class of requests with NoOrder
+	firstRank, lastRank      int64         // given to them
 }
 
 type longName struct{ bytes [MaxName]byte }
@@ -138,10 +141,13 @@ func (c *contentionRecord) first() uint32 {
 }
 
 // wantedSet returns the modes that are queued for.
-func (c *contentionRecord) wantedSet() modeSet {
+func (c *contentionRecord) wantedSet() modeSet { return counted(&c.wanted) }
+
+// counted returns the modes of which there is at least one.
+func counted(by *[modes]uint32) modeSet {
 	var s modeSet
-	for m := range c.wanted {
-		if c.wanted[m] > 0 {
+	for m := range by {
+		if by[m] > 0 {
 			s |= 1 << m
 		}
 	}

@@ -163,6 +163,9 @@ func (t *Table) pushTail(slot uint32, l *lockRecord, q queue) {
 	}
 	*tail = slot
 	t.count(l, +1)
+	if q != granted && l.flags&NoOrder != 0 {
+		t.jumpIn(slot, l, false)
+	}
 }
 
 func (t *Table) pushHead(slot uint32, l *lockRecord, q queue) {
@@ -175,6 +178,9 @@ func (t *Table) pushHead(slot uint32, l *lockRecord, q queue) {
 	}
 	*head = slot
 	t.count(l, +1)
+	if q != granted && l.flags&NoOrder != 0 {
+		t.jumpIn(slot, l, true)
+	}
 }
 
 // dequeue takes a lock out of the queue that it stands in.
@@ -193,6 +199,9 @@ func (t *Table) dequeue(slot uint32) {
 	}
 	l.next, l.prev = 0, 0
 	t.count(l, -1)
+	if l.jump != 0 {
+		t.jumpOut(l)
+	}
 }
 
 // count keeps the totals of queued requests.
@@ -207,8 +216,9 @@ func (t *Table) count(l *lockRecord, by int) {
 	}
 	c := t.contend(l.resource)
 	c.wanted[l.requested] += uint32(by)
-	if l.flags&NoOrder != 0 {
-		c.noOrder += uint32(by)
+	if l.queue == converting {
+		c.convertTo[l.requested] += uint32(by)
+		c.convertFrom[l.granted] += uint32(by)
 	}
 	if l.flags&Recovery != 0 {
 		c.recovery += uint32(by)

@@ -17,6 +17,8 @@ type Table struct {
 	longNames   arena[longName]
 	values      arena[valueRecord]
 	gulms       arena[gulmRecord]
+	jumps       arena[jumpRecord]
+	jumpClasses arena[jumpClass]
 
 	lockIndex     index
 	resourceIndex index
@@ -92,6 +94,7 @@ func (t *Table) Clone() *Table {
 		converting: t.converting, waiting: t.waiting, ended: t.ended, now: t.now,
 		locks: t.locks.clone(), resources: t.resources.clone(),
 		contentions: t.contentions.clone(), longNames: t.longNames.clone(), values: t.values.clone(), gulms: t.gulms.clone(),
+		jumps: t.jumps.clone(), jumpClasses: t.jumpClasses.clone(),
 		owners: slices.Clone(t.owners), spaces: slices.Clone(t.spaces),
 		ranges: *t.ranges.Clone(), rangeNames: t.rangeNames.clone(),
 	}

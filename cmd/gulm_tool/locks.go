@@ -29,7 +29,9 @@ func locksCommand(env *tool.Env) *cobra.Command {
 of resources are bytes, so they are quoted. A lock is called NODE/SESSION/LOCK.
 A waiter that conflicts with no holder waits behind others in the queue.
 
-With --json prints one object with the keys resources and truncated; a resource
+Files with byte ranges follow; an owner of ranges is NODE/SESSION/NUMBER.
+
+With --json prints one object with the keys resources, range_files and truncated; a resource
 has lockspace, name (quoted), name_hex and locks; a lock has id, node, session,
 lock, queue, granted, requested, token, age_ms, frozen, blocked_by and behind.`,
 		Args: cobra.NoArgs,
@@ -54,40 +56,45 @@ func locks(ctx context.Context, env *tool.Env, req *gulmv1.LocksRequest) error {
 	ctx, cancel := env.Limit(ctx)
 	defer cancel()
 	var resources []*gulmv1.Resource
+	var files []*gulmv1.RangeFile
 	truncated := false
 	err = c.Master(ctx, tool.Call{Again: true, Do: func(ctx context.Context, conn *grpc.ClientConn) (err error) {
-		resources, truncated, err = listLocks(ctx, conn, req)
+		resources, files, truncated, err = listLocks(ctx, conn, req)
 		return err
 	}})
 	if err != nil {
 		return fmt.Errorf("list locks: %w", err)
 	}
 	if env.JSON {
-		return env.PrintJSON(locksToJSON(resources, truncated))
+		out := locksToJSON(resources, truncated)
+		out.RangeFiles = rangesToJSON(files)
+		return env.PrintJSON(out)
 	}
-	return printLocks(env.Stdout, resources, truncated)
+	return printLocks(env.Stdout, resources, files, truncated)
 }
 
 // listLocks receives the whole list.
-func listLocks(ctx context.Context, conn *grpc.ClientConn, req *gulmv1.LocksRequest) (list []*gulmv1.Resource, truncated bool, err error) {
+func listLocks(
+	ctx context.Context, conn *grpc.ClientConn, req *gulmv1.LocksRequest,
+) (list []*gulmv1.Resource, files []*gulmv1.RangeFile, truncated bool, err error) {
 	stream, err := gulmv1.NewAdminServiceClient(conn).Locks(ctx, req)
 	if err != nil {
-		return nil, false, err
+		return nil, nil, false, err
 	}
 	for {
 		reply, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			return list, truncated, nil
+			return list, files, truncated, nil
 		}
 		if err != nil {
-			return nil, false, err
+			return nil, nil, false, err
 		}
-		list = append(list, reply.GetResources()...)
+		list, files = append(list, reply.GetResources()...), append(files, reply.GetRangeFiles()...)
 		truncated = truncated || reply.GetTruncated()
 	}
 }
 
-func printLocks(w io.Writer, resources []*gulmv1.Resource, truncated bool) error {
+func printLocks(w io.Writer, resources []*gulmv1.Resource, files []*gulmv1.RangeFile, truncated bool) error {
 	for _, r := range resources {
 		fmt.Fprintf(w, "%s %s\n", tool.Line(r.GetLockspace()), tool.Bytes(r.GetName()))
 		rows := [][]string{{"LOCK", "QUEUE", "MODE", "AGE", "TOKEN", "NOTE"}}
@@ -101,7 +108,13 @@ func printLocks(w io.Writer, resources []*gulmv1.Resource, truncated bool) error
 		}
 		fmt.Fprintln(w)
 	}
+	if err := printRanges(w, files); err != nil {
+		return err
+	}
 	text := tool.Count(uint64(len(resources)), "resource")
+	if len(files) > 0 {
+		text += ", " + tool.Count(uint64(len(files)), "file") + " with ranges"
+	}
 	if truncated {
 		text += "; there are more: raise --limit, or narrow it with --lockspace, --prefix or --contended"
 	}
@@ -163,6 +176,8 @@ func notes(r *gulmv1.Resource, l *gulmv1.Lock) []string {
 // locksJSON is the object of "gulm_tool locks --json"; see json.go.
 type locksJSON struct {
 	Resources []resourceJSON `json:"resources"`
+	// RangeFiles are files with byte ranges; see ranges.go.
+	RangeFiles []rangeFileJSON `json:"range_files"`
 	// Truncated tells that --limit cut the list.
 	Truncated bool `json:"truncated"`
 }

@@ -42,6 +42,20 @@ func busyResources() []*gulmv1.LocksReply {
 		{Resources: []*gulmv1.Resource{{
 			Lockspace: "alpha:gfs01", Name: []byte("größe"), Locks: []*gulmv1.Lock{lockOf(1, granted, ex, ex)},
 		}}},
+		{RangeFiles: []*gulmv1.RangeFile{
+			{Lockspace: "alpha:gfs01", Name: []byte("inode 7"), Ranges: []*gulmv1.RangeLock{
+				{Node: "fs01", Session: 1, Owner: 4711, End: 4095, Mode: pr, Token: 300, AgeMs: 9000, Frozen: true},
+				{Node: "fs02", Session: 2, Owner: 5, Start: 4096, End: 1<<63 - 1, Mode: ex, Token: 301, AgeMs: 800},
+				{Node: "fs03", Session: 3, Owner: 6, Start: 4000, End: 5000, Mode: ex, AgeMs: 700, Waiting: true, Lock: 9, Blockers: []*gulmv1.RangeConflict{
+					{Node: "fs01", Session: 1, Owner: 4711, End: 4095, Mode: pr, Frozen: true},
+					{Node: "fs02", Session: 2, Owner: 5, Start: 4096, End: 1<<63 - 1, Mode: ex},
+					{Node: "fs04", Session: 4, Owner: 1, Start: 4000, End: 4000, Mode: pr, Waiting: true},
+				}, MoreBlockers: true},
+			}},
+			{Lockspace: "alpha:gfs01", Name: []byte("inode 8"), Flock: true, Truncated: true, Ranges: []*gulmv1.RangeLock{
+				{Node: "fs02", Session: 2, Owner: 1 << 63, End: 1<<63 - 1, Mode: pr, Token: 302},
+			}},
+		}},
 		{Truncated: true},
 	}
 }

@@ -36,6 +36,8 @@ func (e *Edge) Status(context.Context, *gulmv1.StatusRequest) (*gulmv1.StatusRep
 		counts := st.Locks().Counts()
 		reply.Locks, reply.Waiters = uint64(counts.Locks), uint64(counts.Waiting+counts.Converting)
 		reply.Resources, reply.Lockspaces = uint64(counts.Resources), uint64(counts.Lockspaces)
+		ranges := st.Locks().RangeCounts()
+		reply.Ranges, reply.RangeWaiters, reply.RangeFiles = uint64(ranges.Ranges), uint64(ranges.Waiting), uint64(ranges.Files)
 		reply.Sessions, reply.Digest = services(st), st.Digest()
 		reply.Servers = e.serverStatus(s, st.ServersLeft())
 		reply.Breaker = e.breaker(st.Breaker())
@@ -136,6 +138,9 @@ func (e *Edge) Locks(req *gulmv1.LocksRequest, stream grpc.ServerStreamingServer
 	}
 	w.state = s
 	s.Locks().Walk(w.add)
+	if !w.reply.GetTruncated() && w.err == nil {
+		s.Locks().WalkRanges(w.addRanges)
+	}
 	w.flush(true)
 	return w.err
 }
@@ -148,6 +153,7 @@ type lockLister struct {
 	now    int64
 	left   int
 	state  *state.State // for frozen locks
+	listed int          // ranges in reply
 	reply  gulmv1.LocksReply
 	err    error
 }
@@ -179,9 +185,9 @@ func (w *lockLister) add(r *lock.ResourceState) bool {
 }
 
 func (w *lockLister) flush(last bool) {
-	if w.err != nil || !last && len(w.reply.Resources) < resourcesPerMessage {
+	if w.err != nil || !last && len(w.reply.Resources) < resourcesPerMessage && w.listed < rangesPerMessage {
 		return
 	}
-	w.err = w.stream.Send(&gulmv1.LocksReply{Resources: w.reply.Resources, Truncated: w.reply.Truncated})
-	w.reply.Resources = nil
+	w.err = w.stream.Send(&gulmv1.LocksReply{Resources: w.reply.Resources, Truncated: w.reply.Truncated, RangeFiles: w.reply.RangeFiles})
+	w.reply.Resources, w.reply.RangeFiles, w.listed = nil, nil, 0
 }

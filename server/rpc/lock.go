@@ -192,7 +192,7 @@ func requestsFromWire(in []*gulmv1.Request) []state.Request {
 			Mode: small[lock.Mode](r.GetMode()), Flags: lock.Flags(r.GetFlags()), Policy: small[lock.Policy](r.GetPolicy()),
 			Value: value, ValueLen: uint8(r.GetValueLen()), Journals: r.GetJournals(), JID: r.GetJid(),
 			Range: state.Range{Owner: r.GetRangeOwner(), Start: r.GetRangeStart(), End: r.GetRangeEnd(), Skip: r.GetRangeSkip()},
-			Sub: r.GetSub(), Node: clipped(r.GetNode(), maxNodeName),
+			Sub:   r.GetSub(), Node: clipped(r.GetNode(), maxNodeName),
 		}
 	}
 	return out

@@ -1,6 +1,8 @@
 package rpc
 
 import (
+	"bytes"
+
 	gulmv1 "lock_gulmd/proto/gulm/v1"
 	"lock_gulmd/server/lock"
 	"lock_gulmd/server/state"
@@ -60,4 +62,56 @@ func rangeMode(k lock.RangeKind) gulmv1.Mode {
 		return gulmv1.Mode_MODE_PR
 	}
 	return gulmv1.Mode_MODE_EX
+}
+
+const (
+	// rangesPerMessage bounds one message of a Locks call, and rangesPerFile what is
+	// listed of one file.
+	rangesPerMessage = 4096
+	rangesPerFile    = 10_000
+	// blockersListed is how much of what a request waits for is listed.
+	blockersListed = 8
+)
+
+// addRanges lists a file with ranges.
+func (w *lockLister) addRanges(f *lock.RangeFile) bool {
+	space := w.names[f.Lockspace]
+	if w.req.GetLockspace() != "" && w.req.GetLockspace() != space || w.req.GetContended() && len(f.Waits) == 0 ||
+		!bytes.HasPrefix(f.Name, w.req.GetPrefix()) {
+		return true
+	}
+	if w.left == 0 {
+		w.reply.Truncated = true
+		return false
+	}
+	w.left--
+	out := &gulmv1.RangeFile{Lockspace: space, Name: bytes.Clone(f.Name), Flock: f.Flock}
+	out.Truncated = len(f.Ranges) > rangesPerFile || len(f.Waits) > rangesPerFile
+	for _, r := range f.Ranges[:min(len(f.Ranges), rangesPerFile)] {
+		out.Ranges = append(out.Ranges, &gulmv1.RangeLock{
+			Node: w.nodes[r.Owner.Session], Session: sessionOf(r.Owner), Owner: r.Owner.Number, Start: r.Start, End: r.End,
+			Mode: rangeMode(r.Kind), Token: r.Token, AgeMs: max(0, w.now-r.Stamp), Frozen: r.Frozen,
+		})
+	}
+	for i := range f.Waits[:min(len(f.Waits), rangesPerFile)] {
+		out.Ranges = append(out.Ranges, w.waiter(f, &f.Waits[i]))
+	}
+	w.reply.RangeFiles = append(w.reply.RangeFiles, out)
+	w.listed += 1 + len(out.GetRanges())
+	w.flush(false)
+	return w.err == nil
+}
+
+// waiter is a request that waits, with what it waits for.
+func (w *lockLister) waiter(f *lock.RangeFile, r *lock.RangeWaitState) *gulmv1.RangeLock {
+	blockers, more := f.Blockers(r, blockersListed)
+	nodes := make([]string, len(blockers))
+	for i := range blockers {
+		nodes[i] = w.nodes[blockers[i].Owner.Session]
+	}
+	return &gulmv1.RangeLock{
+		Node: w.nodes[r.Owner.Session], Session: sessionOf(r.Owner), Owner: r.Owner.Number, Start: r.Start, End: r.End,
+		Mode: rangeMode(r.Kind), AgeMs: max(0, w.now-r.Stamp), Waiting: true, Lock: uint64(r.ID),
+		Blockers: conflictsToWire(blockers, nodes), MoreBlockers: more,
+	}
 }

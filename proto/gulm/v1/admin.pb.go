@@ -238,6 +238,10 @@ type StatusReply struct {
 	Durability string `protobuf:"bytes,21,opt,name=durability,proto3" json:"durability,omitempty"`
 	// Everything that is waited for, one sentence each.
 	WaitingFor []string `protobuf:"bytes,22,rep,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"`
+	// Byte ranges that are held, requests that wait for some, and files with any.
+	Ranges       uint64 `protobuf:"varint,30,opt,name=ranges,proto3" json:"ranges,omitempty"`
+	RangeWaiters uint64 `protobuf:"varint,31,opt,name=range_waiters,json=rangeWaiters,proto3" json:"range_waiters,omitempty"`
+	RangeFiles   uint64 `protobuf:"varint,32,opt,name=range_files,json=rangeFiles,proto3" json:"range_files,omitempty"`
 	// Whether automatic fencing is paused.
 	Breaker *Breaker `protobuf:"bytes,60,opt,name=breaker,proto3" json:"breaker,omitempty"`
 	// Counters of this process, by name; they begin at 0 when it starts.
@@ -428,6 +432,27 @@ func (x *StatusReply) GetWaitingFor() []string {
 		return x.WaitingFor
 	}
 	return nil
+}
+
+func (x *StatusReply) GetRanges() uint64 {
+	if x != nil {
+		return x.Ranges
+	}
+	return 0
+}
+
+func (x *StatusReply) GetRangeWaiters() uint64 {
+	if x != nil {
+		return x.RangeWaiters
+	}
+	return 0
+}
+
+func (x *StatusReply) GetRangeFiles() uint64 {
+	if x != nil {
+		return x.RangeFiles
+	}
+	return 0
 }
 
 func (x *StatusReply) GetBreaker() *Breaker {
@@ -680,7 +705,9 @@ type LocksReply struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Resources []*Resource            `protobuf:"bytes,1,rep,name=resources,proto3" json:"resources,omitempty"`
 	// True on the last message if the limit cut the list.
-	Truncated     bool `protobuf:"varint,2,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	Truncated bool `protobuf:"varint,2,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	// Files with byte ranges, after all resources.
+	RangeFiles    []*RangeFile `protobuf:"bytes,11,rep,name=range_files,json=rangeFiles,proto3" json:"range_files,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -729,6 +756,239 @@ func (x *LocksReply) GetTruncated() bool {
 	return false
 }
 
+func (x *LocksReply) GetRangeFiles() []*RangeFile {
+	if x != nil {
+		return x.RangeFiles
+	}
+	return nil
+}
+
+// RangeFile is a file with byte ranges, or with locks of flock.
+type RangeFile struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Lockspace string                 `protobuf:"bytes,1,opt,name=lockspace,proto3" json:"lockspace,omitempty"`
+	Name      []byte                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Flock     bool                   `protobuf:"varint,3,opt,name=flock,proto3" json:"flock,omitempty"`
+	// Those that are held, by start and owner, then those that are waited for, in
+	// the order in which they are granted.
+	Ranges []*RangeLock `protobuf:"bytes,4,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	// True if there are more of them than are listed.
+	Truncated     bool `protobuf:"varint,5,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RangeFile) Reset() {
+	*x = RangeFile{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RangeFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RangeFile) ProtoMessage() {}
+
+func (x *RangeFile) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RangeFile.ProtoReflect.Descriptor instead.
+func (*RangeFile) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RangeFile) GetLockspace() string {
+	if x != nil {
+		return x.Lockspace
+	}
+	return ""
+}
+
+func (x *RangeFile) GetName() []byte {
+	if x != nil {
+		return x.Name
+	}
+	return nil
+}
+
+func (x *RangeFile) GetFlock() bool {
+	if x != nil {
+		return x.Flock
+	}
+	return false
+}
+
+func (x *RangeFile) GetRanges() []*RangeLock {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
+func (x *RangeFile) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
+type RangeLock struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Node    string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Session uint64                 `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
+	Owner   uint64                 `protobuf:"varint,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	Start   uint64                 `protobuf:"varint,4,opt,name=start,proto3" json:"start,omitempty"`
+	End     uint64                 `protobuf:"varint,5,opt,name=end,proto3" json:"end,omitempty"`
+	// PR to read, EX to write.
+	Mode Mode `protobuf:"varint,6,opt,name=mode,proto3,enum=gulm.v1.Mode" json:"mode,omitempty"`
+	// Of the newest grant that had a part in it; 0 while waiting.
+	Token uint64 `protobuf:"varint,7,opt,name=token,proto3" json:"token,omitempty"`
+	// Milliseconds held or waited for, by the master's stamps.
+	AgeMs int64 `protobuf:"varint,8,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	// True for the range of an expired node, or for remains of one.
+	Frozen  bool `protobuf:"varint,9,opt,name=frozen,proto3" json:"frozen,omitempty"`
+	Waiting bool `protobuf:"varint,10,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	// The request's number, while waiting.
+	Lock uint64 `protobuf:"varint,11,opt,name=lock,proto3" json:"lock,omitempty"`
+	// What it waits for, the first of these, and whether there is more.
+	Blockers      []*RangeConflict `protobuf:"bytes,12,rep,name=blockers,proto3" json:"blockers,omitempty"`
+	MoreBlockers  bool             `protobuf:"varint,13,opt,name=more_blockers,json=moreBlockers,proto3" json:"more_blockers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RangeLock) Reset() {
+	*x = RangeLock{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RangeLock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RangeLock) ProtoMessage() {}
+
+func (x *RangeLock) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RangeLock.ProtoReflect.Descriptor instead.
+func (*RangeLock) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RangeLock) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *RangeLock) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *RangeLock) GetOwner() uint64 {
+	if x != nil {
+		return x.Owner
+	}
+	return 0
+}
+
+func (x *RangeLock) GetStart() uint64 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *RangeLock) GetEnd() uint64 {
+	if x != nil {
+		return x.End
+	}
+	return 0
+}
+
+func (x *RangeLock) GetMode() Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return Mode_MODE_NL
+}
+
+func (x *RangeLock) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+func (x *RangeLock) GetAgeMs() int64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
+func (x *RangeLock) GetFrozen() bool {
+	if x != nil {
+		return x.Frozen
+	}
+	return false
+}
+
+func (x *RangeLock) GetWaiting() bool {
+	if x != nil {
+		return x.Waiting
+	}
+	return false
+}
+
+func (x *RangeLock) GetLock() uint64 {
+	if x != nil {
+		return x.Lock
+	}
+	return 0
+}
+
+func (x *RangeLock) GetBlockers() []*RangeConflict {
+	if x != nil {
+		return x.Blockers
+	}
+	return nil
+}
+
+func (x *RangeLock) GetMoreBlockers() bool {
+	if x != nil {
+		return x.MoreBlockers
+	}
+	return false
+}
+
 type Resource struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Lockspace     string                 `protobuf:"bytes,1,opt,name=lockspace,proto3" json:"lockspace,omitempty"`
@@ -740,7 +1000,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[7]
+	mi := &file_gulm_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -752,7 +1012,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[7]
+	mi := &file_gulm_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -765,7 +1025,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Resource) GetLockspace() string {
@@ -812,7 +1072,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[8]
+	mi := &file_gulm_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -824,7 +1084,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[8]
+	mi := &file_gulm_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -837,7 +1097,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Lock) GetNode() string {
@@ -920,7 +1180,7 @@ type JournalsRequest struct {
 
 func (x *JournalsRequest) Reset() {
 	*x = JournalsRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[9]
+	mi := &file_gulm_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -932,7 +1192,7 @@ func (x *JournalsRequest) String() string {
 func (*JournalsRequest) ProtoMessage() {}
 
 func (x *JournalsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[9]
+	mi := &file_gulm_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -945,7 +1205,7 @@ func (x *JournalsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalsRequest.ProtoReflect.Descriptor instead.
 func (*JournalsRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *JournalsRequest) GetLockspace() string {
@@ -964,7 +1224,7 @@ type JournalsReply struct {
 
 func (x *JournalsReply) Reset() {
 	*x = JournalsReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[10]
+	mi := &file_gulm_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1236,7 @@ func (x *JournalsReply) String() string {
 func (*JournalsReply) ProtoMessage() {}
 
 func (x *JournalsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[10]
+	mi := &file_gulm_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1249,7 @@ func (x *JournalsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalsReply.ProtoReflect.Descriptor instead.
 func (*JournalsReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *JournalsReply) GetLockspaces() []*JournalSpace {
@@ -1013,7 +1273,7 @@ type JournalSpace struct {
 
 func (x *JournalSpace) Reset() {
 	*x = JournalSpace{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[11]
+	mi := &file_gulm_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1025,7 +1285,7 @@ func (x *JournalSpace) String() string {
 func (*JournalSpace) ProtoMessage() {}
 
 func (x *JournalSpace) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[11]
+	mi := &file_gulm_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1038,7 +1298,7 @@ func (x *JournalSpace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalSpace.ProtoReflect.Descriptor instead.
 func (*JournalSpace) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *JournalSpace) GetLockspace() string {
@@ -1084,7 +1344,7 @@ type JournalInfo struct {
 
 func (x *JournalInfo) Reset() {
 	*x = JournalInfo{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[12]
+	mi := &file_gulm_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1096,7 +1356,7 @@ func (x *JournalInfo) String() string {
 func (*JournalInfo) ProtoMessage() {}
 
 func (x *JournalInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[12]
+	mi := &file_gulm_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1109,7 +1369,7 @@ func (x *JournalInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalInfo.ProtoReflect.Descriptor instead.
 func (*JournalInfo) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *JournalInfo) GetJid() uint32 {
@@ -1195,7 +1455,7 @@ type MountInfo struct {
 
 func (x *MountInfo) Reset() {
 	*x = MountInfo{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[13]
+	mi := &file_gulm_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1467,7 @@ func (x *MountInfo) String() string {
 func (*MountInfo) ProtoMessage() {}
 
 func (x *MountInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[13]
+	mi := &file_gulm_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1480,7 @@ func (x *MountInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MountInfo.ProtoReflect.Descriptor instead.
 func (*MountInfo) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *MountInfo) GetNode() string {
@@ -1299,7 +1559,7 @@ type ForceExpireRequest struct {
 
 func (x *ForceExpireRequest) Reset() {
 	*x = ForceExpireRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[14]
+	mi := &file_gulm_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1311,7 +1571,7 @@ func (x *ForceExpireRequest) String() string {
 func (*ForceExpireRequest) ProtoMessage() {}
 
 func (x *ForceExpireRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[14]
+	mi := &file_gulm_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1324,7 +1584,7 @@ func (x *ForceExpireRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForceExpireRequest.ProtoReflect.Descriptor instead.
 func (*ForceExpireRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ForceExpireRequest) GetNode() string {
@@ -1356,7 +1616,7 @@ type ForceExpireReply struct {
 
 func (x *ForceExpireReply) Reset() {
 	*x = ForceExpireReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[15]
+	mi := &file_gulm_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1368,7 +1628,7 @@ func (x *ForceExpireReply) String() string {
 func (*ForceExpireReply) ProtoMessage() {}
 
 func (x *ForceExpireReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[15]
+	mi := &file_gulm_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1381,7 +1641,7 @@ func (x *ForceExpireReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForceExpireReply.ProtoReflect.Descriptor instead.
 func (*ForceExpireReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 type AcknowledgeFenceRequest struct {
@@ -1398,7 +1658,7 @@ type AcknowledgeFenceRequest struct {
 
 func (x *AcknowledgeFenceRequest) Reset() {
 	*x = AcknowledgeFenceRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[16]
+	mi := &file_gulm_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1410,7 +1670,7 @@ func (x *AcknowledgeFenceRequest) String() string {
 func (*AcknowledgeFenceRequest) ProtoMessage() {}
 
 func (x *AcknowledgeFenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[16]
+	mi := &file_gulm_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1423,7 +1683,7 @@ func (x *AcknowledgeFenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeFenceRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeFenceRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AcknowledgeFenceRequest) GetNode() string {
@@ -1455,7 +1715,7 @@ type AcknowledgeFenceReply struct {
 
 func (x *AcknowledgeFenceReply) Reset() {
 	*x = AcknowledgeFenceReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[17]
+	mi := &file_gulm_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1467,7 +1727,7 @@ func (x *AcknowledgeFenceReply) String() string {
 func (*AcknowledgeFenceReply) ProtoMessage() {}
 
 func (x *AcknowledgeFenceReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[17]
+	mi := &file_gulm_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1480,7 +1740,7 @@ func (x *AcknowledgeFenceReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeFenceReply.ProtoReflect.Descriptor instead.
 func (*AcknowledgeFenceReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 // Breaker is whether automatic fencing is paused, and why.
@@ -1508,7 +1768,7 @@ type Breaker struct {
 
 func (x *Breaker) Reset() {
 	*x = Breaker{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[18]
+	mi := &file_gulm_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1520,7 +1780,7 @@ func (x *Breaker) String() string {
 func (*Breaker) ProtoMessage() {}
 
 func (x *Breaker) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[18]
+	mi := &file_gulm_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1533,7 +1793,7 @@ func (x *Breaker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Breaker.ProtoReflect.Descriptor instead.
 func (*Breaker) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Breaker) GetPaused() bool {
@@ -1610,7 +1870,7 @@ type PauseFencingRequest struct {
 
 func (x *PauseFencingRequest) Reset() {
 	*x = PauseFencingRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[19]
+	mi := &file_gulm_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1622,7 +1882,7 @@ func (x *PauseFencingRequest) String() string {
 func (*PauseFencingRequest) ProtoMessage() {}
 
 func (x *PauseFencingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[19]
+	mi := &file_gulm_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1635,7 +1895,7 @@ func (x *PauseFencingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseFencingRequest.ProtoReflect.Descriptor instead.
 func (*PauseFencingRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PauseFencingRequest) GetReason() string {
@@ -1660,7 +1920,7 @@ type PauseFencingReply struct {
 
 func (x *PauseFencingReply) Reset() {
 	*x = PauseFencingReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[20]
+	mi := &file_gulm_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +1932,7 @@ func (x *PauseFencingReply) String() string {
 func (*PauseFencingReply) ProtoMessage() {}
 
 func (x *PauseFencingReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[20]
+	mi := &file_gulm_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +1945,7 @@ func (x *PauseFencingReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseFencingReply.ProtoReflect.Descriptor instead.
 func (*PauseFencingReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 type ResumeFencingRequest struct {
@@ -1697,7 +1957,7 @@ type ResumeFencingRequest struct {
 
 func (x *ResumeFencingRequest) Reset() {
 	*x = ResumeFencingRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[21]
+	mi := &file_gulm_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1709,7 +1969,7 @@ func (x *ResumeFencingRequest) String() string {
 func (*ResumeFencingRequest) ProtoMessage() {}
 
 func (x *ResumeFencingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[21]
+	mi := &file_gulm_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1722,7 +1982,7 @@ func (x *ResumeFencingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeFencingRequest.ProtoReflect.Descriptor instead.
 func (*ResumeFencingRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ResumeFencingRequest) GetOperator() string {
@@ -1740,7 +2000,7 @@ type ResumeFencingReply struct {
 
 func (x *ResumeFencingReply) Reset() {
 	*x = ResumeFencingReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[22]
+	mi := &file_gulm_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1752,7 +2012,7 @@ func (x *ResumeFencingReply) String() string {
 func (*ResumeFencingReply) ProtoMessage() {}
 
 func (x *ResumeFencingReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[22]
+	mi := &file_gulm_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1765,7 +2025,7 @@ func (x *ResumeFencingReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeFencingReply.ProtoReflect.Descriptor instead.
 func (*ResumeFencingReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 type TimeoutsRequest struct {
@@ -1776,7 +2036,7 @@ type TimeoutsRequest struct {
 
 func (x *TimeoutsRequest) Reset() {
 	*x = TimeoutsRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[23]
+	mi := &file_gulm_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1788,7 +2048,7 @@ func (x *TimeoutsRequest) String() string {
 func (*TimeoutsRequest) ProtoMessage() {}
 
 func (x *TimeoutsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[23]
+	mi := &file_gulm_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1801,7 +2061,7 @@ func (x *TimeoutsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimeoutsRequest.ProtoReflect.Descriptor instead.
 func (*TimeoutsRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 // TimeoutsReply is what the answering server goes by.
@@ -1833,7 +2093,7 @@ type TimeoutsReply struct {
 
 func (x *TimeoutsReply) Reset() {
 	*x = TimeoutsReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[24]
+	mi := &file_gulm_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1845,7 +2105,7 @@ func (x *TimeoutsReply) String() string {
 func (*TimeoutsReply) ProtoMessage() {}
 
 func (x *TimeoutsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[24]
+	mi := &file_gulm_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1858,7 +2118,7 @@ func (x *TimeoutsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimeoutsReply.ProtoReflect.Descriptor instead.
 func (*TimeoutsReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TimeoutsReply) GetCluster() string {
@@ -1956,7 +2216,7 @@ type NodeTimeouts struct {
 
 func (x *NodeTimeouts) Reset() {
 	*x = NodeTimeouts{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[25]
+	mi := &file_gulm_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1968,7 +2228,7 @@ func (x *NodeTimeouts) String() string {
 func (*NodeTimeouts) ProtoMessage() {}
 
 func (x *NodeTimeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[25]
+	mi := &file_gulm_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1981,7 +2241,7 @@ func (x *NodeTimeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeTimeouts.ProtoReflect.Descriptor instead.
 func (*NodeTimeouts) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *NodeTimeouts) GetNode() string {
@@ -2008,7 +2268,7 @@ type MethodTimeouts struct {
 
 func (x *MethodTimeouts) Reset() {
 	*x = MethodTimeouts{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[26]
+	mi := &file_gulm_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2020,7 +2280,7 @@ func (x *MethodTimeouts) String() string {
 func (*MethodTimeouts) ProtoMessage() {}
 
 func (x *MethodTimeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[26]
+	mi := &file_gulm_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2033,7 +2293,7 @@ func (x *MethodTimeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MethodTimeouts.ProtoReflect.Descriptor instead.
 func (*MethodTimeouts) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *MethodTimeouts) GetMethod() string {
@@ -2062,7 +2322,7 @@ type StepTimeouts struct {
 
 func (x *StepTimeouts) Reset() {
 	*x = StepTimeouts{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[27]
+	mi := &file_gulm_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2074,7 +2334,7 @@ func (x *StepTimeouts) String() string {
 func (*StepTimeouts) ProtoMessage() {}
 
 func (x *StepTimeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[27]
+	mi := &file_gulm_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2087,7 +2347,7 @@ func (x *StepTimeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepTimeouts.ProtoReflect.Descriptor instead.
 func (*StepTimeouts) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StepTimeouts) GetDevice() string {
@@ -2128,7 +2388,7 @@ type FencesRequest struct {
 
 func (x *FencesRequest) Reset() {
 	*x = FencesRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[28]
+	mi := &file_gulm_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2140,7 +2400,7 @@ func (x *FencesRequest) String() string {
 func (*FencesRequest) ProtoMessage() {}
 
 func (x *FencesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[28]
+	mi := &file_gulm_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2153,7 +2413,7 @@ func (x *FencesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FencesRequest.ProtoReflect.Descriptor instead.
 func (*FencesRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *FencesRequest) GetNode() string {
@@ -2172,7 +2432,7 @@ type FencesReply struct {
 
 func (x *FencesReply) Reset() {
 	*x = FencesReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[29]
+	mi := &file_gulm_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2184,7 +2444,7 @@ func (x *FencesReply) String() string {
 func (*FencesReply) ProtoMessage() {}
 
 func (x *FencesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[29]
+	mi := &file_gulm_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2197,7 +2457,7 @@ func (x *FencesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FencesReply.ProtoReflect.Descriptor instead.
 func (*FencesReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *FencesReply) GetNodes() []*FenceLedger {
@@ -2233,7 +2493,7 @@ type FenceLedger struct {
 
 func (x *FenceLedger) Reset() {
 	*x = FenceLedger{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[30]
+	mi := &file_gulm_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2245,7 +2505,7 @@ func (x *FenceLedger) String() string {
 func (*FenceLedger) ProtoMessage() {}
 
 func (x *FenceLedger) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[30]
+	mi := &file_gulm_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2258,7 +2518,7 @@ func (x *FenceLedger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceLedger.ProtoReflect.Descriptor instead.
 func (*FenceLedger) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *FenceLedger) GetNode() string {
@@ -2349,7 +2609,7 @@ type FenceOutlet struct {
 
 func (x *FenceOutlet) Reset() {
 	*x = FenceOutlet{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[31]
+	mi := &file_gulm_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2361,7 +2621,7 @@ func (x *FenceOutlet) String() string {
 func (*FenceOutlet) ProtoMessage() {}
 
 func (x *FenceOutlet) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[31]
+	mi := &file_gulm_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2374,7 +2634,7 @@ func (x *FenceOutlet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceOutlet.ProtoReflect.Descriptor instead.
 func (*FenceOutlet) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *FenceOutlet) GetDevice() string {
@@ -2440,7 +2700,7 @@ type ManualFence struct {
 
 func (x *ManualFence) Reset() {
 	*x = ManualFence{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[32]
+	mi := &file_gulm_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2452,7 +2712,7 @@ func (x *ManualFence) String() string {
 func (*ManualFence) ProtoMessage() {}
 
 func (x *ManualFence) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[32]
+	mi := &file_gulm_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2465,7 +2725,7 @@ func (x *ManualFence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ManualFence.ProtoReflect.Descriptor instead.
 func (*ManualFence) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ManualFence) GetOperator() string {
@@ -2520,7 +2780,7 @@ type RehearseFenceRequest struct {
 
 func (x *RehearseFenceRequest) Reset() {
 	*x = RehearseFenceRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[33]
+	mi := &file_gulm_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2532,7 +2792,7 @@ func (x *RehearseFenceRequest) String() string {
 func (*RehearseFenceRequest) ProtoMessage() {}
 
 func (x *RehearseFenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[33]
+	mi := &file_gulm_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2545,7 +2805,7 @@ func (x *RehearseFenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RehearseFenceRequest.ProtoReflect.Descriptor instead.
 func (*RehearseFenceRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RehearseFenceRequest) GetNode() string {
@@ -2564,7 +2824,7 @@ type RehearseFenceReply struct {
 
 func (x *RehearseFenceReply) Reset() {
 	*x = RehearseFenceReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[34]
+	mi := &file_gulm_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2576,7 +2836,7 @@ func (x *RehearseFenceReply) String() string {
 func (*RehearseFenceReply) ProtoMessage() {}
 
 func (x *RehearseFenceReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[34]
+	mi := &file_gulm_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2589,7 +2849,7 @@ func (x *RehearseFenceReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RehearseFenceReply.ProtoReflect.Descriptor instead.
 func (*RehearseFenceReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RehearseFenceReply) GetOutlets() []*FenceRehearsal {
@@ -2617,7 +2877,7 @@ type FenceRehearsal struct {
 
 func (x *FenceRehearsal) Reset() {
 	*x = FenceRehearsal{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[35]
+	mi := &file_gulm_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2629,7 +2889,7 @@ func (x *FenceRehearsal) String() string {
 func (*FenceRehearsal) ProtoMessage() {}
 
 func (x *FenceRehearsal) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[35]
+	mi := &file_gulm_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2642,7 +2902,7 @@ func (x *FenceRehearsal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceRehearsal.ProtoReflect.Descriptor instead.
 func (*FenceRehearsal) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *FenceRehearsal) GetNode() string {
@@ -2706,7 +2966,7 @@ type RecordFenceRequest struct {
 
 func (x *RecordFenceRequest) Reset() {
 	*x = RecordFenceRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[36]
+	mi := &file_gulm_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2718,7 +2978,7 @@ func (x *RecordFenceRequest) String() string {
 func (*RecordFenceRequest) ProtoMessage() {}
 
 func (x *RecordFenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[36]
+	mi := &file_gulm_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2731,7 +2991,7 @@ func (x *RecordFenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordFenceRequest.ProtoReflect.Descriptor instead.
 func (*RecordFenceRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RecordFenceRequest) GetNode() string {
@@ -2763,7 +3023,7 @@ type RecordFenceReply struct {
 
 func (x *RecordFenceReply) Reset() {
 	*x = RecordFenceReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[37]
+	mi := &file_gulm_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2775,7 +3035,7 @@ func (x *RecordFenceReply) String() string {
 func (*RecordFenceReply) ProtoMessage() {}
 
 func (x *RecordFenceReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[37]
+	mi := &file_gulm_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2788,15 +3048,15 @@ func (x *RecordFenceReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordFenceReply.ProtoReflect.Descriptor instead.
 func (*RecordFenceReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 var File_gulm_v1_admin_proto protoreflect.FileDescriptor
 
 const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x13gulm/v1/admin.proto\x12\agulm.v1\x1a\x12gulm/v1/core.proto\x1a\x13gulm/v1/types.proto\"\x0f\n" +
-	"\rStatusRequest\"\xde\x06\n" +
+	"\x13gulm/v1/admin.proto\x12\agulm.v1\x1a\x12gulm/v1/core.proto\x1a\x12gulm/v1/lock.proto\x1a\x13gulm/v1/types.proto\"\x0f\n" +
+	"\rStatusRequest\"\xbc\a\n" +
 	"\vStatusReply\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
 	"\x06server\x18\x02 \x01(\tR\x06server\x12'\n" +
@@ -2825,7 +3085,11 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"durability\x18\x15 \x01(\tR\n" +
 	"durability\x12\x1f\n" +
 	"\vwaiting_for\x18\x16 \x03(\tR\n" +
-	"waitingFor\x12*\n" +
+	"waitingFor\x12\x16\n" +
+	"\x06ranges\x18\x1e \x01(\x04R\x06ranges\x12#\n" +
+	"\rrange_waiters\x18\x1f \x01(\x04R\frangeWaiters\x12\x1f\n" +
+	"\vrange_files\x18  \x01(\x04R\n" +
+	"rangeFiles\x12*\n" +
 	"\abreaker\x18< \x01(\v2\x10.gulm.v1.BreakerR\abreaker\x12>\n" +
 	"\bcounters\x18= \x03(\v2\".gulm.v1.StatusReply.CountersEntryR\bcounters\x1a;\n" +
 	"\rCountersEntry\x12\x10\n" +
@@ -2845,11 +3109,34 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\tlockspace\x18\x01 \x01(\tR\tlockspace\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\fR\x06prefix\x12\x1c\n" +
 	"\tcontended\x18\x03 \x01(\bR\tcontended\x12\x14\n" +
-	"\x05limit\x18\x04 \x01(\rR\x05limit\"[\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\"\x90\x01\n" +
 	"\n" +
 	"LocksReply\x12/\n" +
 	"\tresources\x18\x01 \x03(\v2\x11.gulm.v1.ResourceR\tresources\x12\x1c\n" +
-	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"a\n" +
+	"\ttruncated\x18\x02 \x01(\bR\ttruncated\x123\n" +
+	"\vrange_files\x18\v \x03(\v2\x12.gulm.v1.RangeFileR\n" +
+	"rangeFiles\"\x9d\x01\n" +
+	"\tRangeFile\x12\x1c\n" +
+	"\tlockspace\x18\x01 \x01(\tR\tlockspace\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\fR\x04name\x12\x14\n" +
+	"\x05flock\x18\x03 \x01(\bR\x05flock\x12*\n" +
+	"\x06ranges\x18\x04 \x03(\v2\x12.gulm.v1.RangeLockR\x06ranges\x12\x1c\n" +
+	"\ttruncated\x18\x05 \x01(\bR\ttruncated\"\xe6\x02\n" +
+	"\tRangeLock\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
+	"\asession\x18\x02 \x01(\x04R\asession\x12\x14\n" +
+	"\x05owner\x18\x03 \x01(\x04R\x05owner\x12\x14\n" +
+	"\x05start\x18\x04 \x01(\x04R\x05start\x12\x10\n" +
+	"\x03end\x18\x05 \x01(\x04R\x03end\x12!\n" +
+	"\x04mode\x18\x06 \x01(\x0e2\r.gulm.v1.ModeR\x04mode\x12\x14\n" +
+	"\x05token\x18\a \x01(\x04R\x05token\x12\x15\n" +
+	"\x06age_ms\x18\b \x01(\x03R\x05ageMs\x12\x16\n" +
+	"\x06frozen\x18\t \x01(\bR\x06frozen\x12\x18\n" +
+	"\awaiting\x18\n" +
+	" \x01(\bR\awaiting\x12\x12\n" +
+	"\x04lock\x18\v \x01(\x04R\x04lock\x122\n" +
+	"\bblockers\x18\f \x03(\v2\x16.gulm.v1.RangeConflictR\bblockers\x12#\n" +
+	"\rmore_blockers\x18\r \x01(\bR\fmoreBlockers\"a\n" +
 	"\bResource\x12\x1c\n" +
 	"\tlockspace\x18\x01 \x01(\tR\tlockspace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x12#\n" +
@@ -3042,7 +3329,7 @@ func file_gulm_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_gulm_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_gulm_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_gulm_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_gulm_v1_admin_proto_goTypes = []any{
 	(Queue)(0),                      // 0: gulm.v1.Queue
 	(JournalState)(0),               // 1: gulm.v1.JournalState
@@ -3054,104 +3341,111 @@ var file_gulm_v1_admin_proto_goTypes = []any{
 	(*ShutdownReply)(nil),           // 7: gulm.v1.ShutdownReply
 	(*LocksRequest)(nil),            // 8: gulm.v1.LocksRequest
 	(*LocksReply)(nil),              // 9: gulm.v1.LocksReply
-	(*Resource)(nil),                // 10: gulm.v1.Resource
-	(*Lock)(nil),                    // 11: gulm.v1.Lock
-	(*JournalsRequest)(nil),         // 12: gulm.v1.JournalsRequest
-	(*JournalsReply)(nil),           // 13: gulm.v1.JournalsReply
-	(*JournalSpace)(nil),            // 14: gulm.v1.JournalSpace
-	(*JournalInfo)(nil),             // 15: gulm.v1.JournalInfo
-	(*MountInfo)(nil),               // 16: gulm.v1.MountInfo
-	(*ForceExpireRequest)(nil),      // 17: gulm.v1.ForceExpireRequest
-	(*ForceExpireReply)(nil),        // 18: gulm.v1.ForceExpireReply
-	(*AcknowledgeFenceRequest)(nil), // 19: gulm.v1.AcknowledgeFenceRequest
-	(*AcknowledgeFenceReply)(nil),   // 20: gulm.v1.AcknowledgeFenceReply
-	(*Breaker)(nil),                 // 21: gulm.v1.Breaker
-	(*PauseFencingRequest)(nil),     // 22: gulm.v1.PauseFencingRequest
-	(*PauseFencingReply)(nil),       // 23: gulm.v1.PauseFencingReply
-	(*ResumeFencingRequest)(nil),    // 24: gulm.v1.ResumeFencingRequest
-	(*ResumeFencingReply)(nil),      // 25: gulm.v1.ResumeFencingReply
-	(*TimeoutsRequest)(nil),         // 26: gulm.v1.TimeoutsRequest
-	(*TimeoutsReply)(nil),           // 27: gulm.v1.TimeoutsReply
-	(*NodeTimeouts)(nil),            // 28: gulm.v1.NodeTimeouts
-	(*MethodTimeouts)(nil),          // 29: gulm.v1.MethodTimeouts
-	(*StepTimeouts)(nil),            // 30: gulm.v1.StepTimeouts
-	(*FencesRequest)(nil),           // 31: gulm.v1.FencesRequest
-	(*FencesReply)(nil),             // 32: gulm.v1.FencesReply
-	(*FenceLedger)(nil),             // 33: gulm.v1.FenceLedger
-	(*FenceOutlet)(nil),             // 34: gulm.v1.FenceOutlet
-	(*ManualFence)(nil),             // 35: gulm.v1.ManualFence
-	(*RehearseFenceRequest)(nil),    // 36: gulm.v1.RehearseFenceRequest
-	(*RehearseFenceReply)(nil),      // 37: gulm.v1.RehearseFenceReply
-	(*FenceRehearsal)(nil),          // 38: gulm.v1.FenceRehearsal
-	(*RecordFenceRequest)(nil),      // 39: gulm.v1.RecordFenceRequest
-	(*RecordFenceReply)(nil),        // 40: gulm.v1.RecordFenceReply
-	nil,                             // 41: gulm.v1.StatusReply.CountersEntry
-	(ServerRole)(0),                 // 42: gulm.v1.ServerRole
-	(*Node)(nil),                    // 43: gulm.v1.Node
-	(*Fence)(nil),                   // 44: gulm.v1.Fence
-	(Mode)(0),                       // 45: gulm.v1.Mode
-	(NodeState)(0),                  // 46: gulm.v1.NodeState
-	(*FenceAttempt)(nil),            // 47: gulm.v1.FenceAttempt
+	(*RangeFile)(nil),               // 10: gulm.v1.RangeFile
+	(*RangeLock)(nil),               // 11: gulm.v1.RangeLock
+	(*Resource)(nil),                // 12: gulm.v1.Resource
+	(*Lock)(nil),                    // 13: gulm.v1.Lock
+	(*JournalsRequest)(nil),         // 14: gulm.v1.JournalsRequest
+	(*JournalsReply)(nil),           // 15: gulm.v1.JournalsReply
+	(*JournalSpace)(nil),            // 16: gulm.v1.JournalSpace
+	(*JournalInfo)(nil),             // 17: gulm.v1.JournalInfo
+	(*MountInfo)(nil),               // 18: gulm.v1.MountInfo
+	(*ForceExpireRequest)(nil),      // 19: gulm.v1.ForceExpireRequest
+	(*ForceExpireReply)(nil),        // 20: gulm.v1.ForceExpireReply
+	(*AcknowledgeFenceRequest)(nil), // 21: gulm.v1.AcknowledgeFenceRequest
+	(*AcknowledgeFenceReply)(nil),   // 22: gulm.v1.AcknowledgeFenceReply
+	(*Breaker)(nil),                 // 23: gulm.v1.Breaker
+	(*PauseFencingRequest)(nil),     // 24: gulm.v1.PauseFencingRequest
+	(*PauseFencingReply)(nil),       // 25: gulm.v1.PauseFencingReply
+	(*ResumeFencingRequest)(nil),    // 26: gulm.v1.ResumeFencingRequest
+	(*ResumeFencingReply)(nil),      // 27: gulm.v1.ResumeFencingReply
+	(*TimeoutsRequest)(nil),         // 28: gulm.v1.TimeoutsRequest
+	(*TimeoutsReply)(nil),           // 29: gulm.v1.TimeoutsReply
+	(*NodeTimeouts)(nil),            // 30: gulm.v1.NodeTimeouts
+	(*MethodTimeouts)(nil),          // 31: gulm.v1.MethodTimeouts
+	(*StepTimeouts)(nil),            // 32: gulm.v1.StepTimeouts
+	(*FencesRequest)(nil),           // 33: gulm.v1.FencesRequest
+	(*FencesReply)(nil),             // 34: gulm.v1.FencesReply
+	(*FenceLedger)(nil),             // 35: gulm.v1.FenceLedger
+	(*FenceOutlet)(nil),             // 36: gulm.v1.FenceOutlet
+	(*ManualFence)(nil),             // 37: gulm.v1.ManualFence
+	(*RehearseFenceRequest)(nil),    // 38: gulm.v1.RehearseFenceRequest
+	(*RehearseFenceReply)(nil),      // 39: gulm.v1.RehearseFenceReply
+	(*FenceRehearsal)(nil),          // 40: gulm.v1.FenceRehearsal
+	(*RecordFenceRequest)(nil),      // 41: gulm.v1.RecordFenceRequest
+	(*RecordFenceReply)(nil),        // 42: gulm.v1.RecordFenceReply
+	nil,                             // 43: gulm.v1.StatusReply.CountersEntry
+	(ServerRole)(0),                 // 44: gulm.v1.ServerRole
+	(*Node)(nil),                    // 45: gulm.v1.Node
+	(*Fence)(nil),                   // 46: gulm.v1.Fence
+	(Mode)(0),                       // 47: gulm.v1.Mode
+	(*RangeConflict)(nil),           // 48: gulm.v1.RangeConflict
+	(NodeState)(0),                  // 49: gulm.v1.NodeState
+	(*FenceAttempt)(nil),            // 50: gulm.v1.FenceAttempt
 }
 var file_gulm_v1_admin_proto_depIdxs = []int32{
-	42, // 0: gulm.v1.StatusReply.role:type_name -> gulm.v1.ServerRole
+	44, // 0: gulm.v1.StatusReply.role:type_name -> gulm.v1.ServerRole
 	5,  // 1: gulm.v1.StatusReply.servers:type_name -> gulm.v1.ServerStatus
-	43, // 2: gulm.v1.StatusReply.nodes:type_name -> gulm.v1.Node
-	44, // 3: gulm.v1.StatusReply.pending_fences:type_name -> gulm.v1.Fence
-	21, // 4: gulm.v1.StatusReply.breaker:type_name -> gulm.v1.Breaker
-	41, // 5: gulm.v1.StatusReply.counters:type_name -> gulm.v1.StatusReply.CountersEntry
-	10, // 6: gulm.v1.LocksReply.resources:type_name -> gulm.v1.Resource
-	11, // 7: gulm.v1.Resource.locks:type_name -> gulm.v1.Lock
-	0,  // 8: gulm.v1.Lock.queue:type_name -> gulm.v1.Queue
-	45, // 9: gulm.v1.Lock.granted:type_name -> gulm.v1.Mode
-	45, // 10: gulm.v1.Lock.requested:type_name -> gulm.v1.Mode
-	14, // 11: gulm.v1.JournalsReply.lockspaces:type_name -> gulm.v1.JournalSpace
-	15, // 12: gulm.v1.JournalSpace.journals:type_name -> gulm.v1.JournalInfo
-	16, // 13: gulm.v1.JournalSpace.mounts:type_name -> gulm.v1.MountInfo
-	1,  // 14: gulm.v1.JournalInfo.state:type_name -> gulm.v1.JournalState
-	2,  // 15: gulm.v1.MountInfo.state:type_name -> gulm.v1.MountState
-	28, // 16: gulm.v1.TimeoutsReply.nodes:type_name -> gulm.v1.NodeTimeouts
-	29, // 17: gulm.v1.NodeTimeouts.methods:type_name -> gulm.v1.MethodTimeouts
-	30, // 18: gulm.v1.MethodTimeouts.steps:type_name -> gulm.v1.StepTimeouts
-	33, // 19: gulm.v1.FencesReply.nodes:type_name -> gulm.v1.FenceLedger
-	46, // 20: gulm.v1.FenceLedger.state:type_name -> gulm.v1.NodeState
-	44, // 21: gulm.v1.FenceLedger.fence:type_name -> gulm.v1.Fence
-	44, // 22: gulm.v1.FenceLedger.past:type_name -> gulm.v1.Fence
-	34, // 23: gulm.v1.FenceLedger.outlets:type_name -> gulm.v1.FenceOutlet
-	35, // 24: gulm.v1.FenceLedger.manual:type_name -> gulm.v1.ManualFence
-	47, // 25: gulm.v1.ManualFence.attempts:type_name -> gulm.v1.FenceAttempt
-	38, // 26: gulm.v1.RehearseFenceReply.outlets:type_name -> gulm.v1.FenceRehearsal
-	34, // 27: gulm.v1.FenceRehearsal.outlet:type_name -> gulm.v1.FenceOutlet
-	35, // 28: gulm.v1.RecordFenceRequest.fence:type_name -> gulm.v1.ManualFence
-	3,  // 29: gulm.v1.AdminService.Status:input_type -> gulm.v1.StatusRequest
-	6,  // 30: gulm.v1.AdminService.Shutdown:input_type -> gulm.v1.ShutdownRequest
-	8,  // 31: gulm.v1.AdminService.Locks:input_type -> gulm.v1.LocksRequest
-	12, // 32: gulm.v1.AdminService.Journals:input_type -> gulm.v1.JournalsRequest
-	17, // 33: gulm.v1.AdminService.ForceExpire:input_type -> gulm.v1.ForceExpireRequest
-	19, // 34: gulm.v1.AdminService.AcknowledgeFence:input_type -> gulm.v1.AcknowledgeFenceRequest
-	22, // 35: gulm.v1.AdminService.PauseFencing:input_type -> gulm.v1.PauseFencingRequest
-	24, // 36: gulm.v1.AdminService.ResumeFencing:input_type -> gulm.v1.ResumeFencingRequest
-	26, // 37: gulm.v1.AdminService.Timeouts:input_type -> gulm.v1.TimeoutsRequest
-	31, // 38: gulm.v1.AdminService.Fences:input_type -> gulm.v1.FencesRequest
-	36, // 39: gulm.v1.AdminService.RehearseFence:input_type -> gulm.v1.RehearseFenceRequest
-	39, // 40: gulm.v1.AdminService.RecordFence:input_type -> gulm.v1.RecordFenceRequest
-	4,  // 41: gulm.v1.AdminService.Status:output_type -> gulm.v1.StatusReply
-	7,  // 42: gulm.v1.AdminService.Shutdown:output_type -> gulm.v1.ShutdownReply
-	9,  // 43: gulm.v1.AdminService.Locks:output_type -> gulm.v1.LocksReply
-	13, // 44: gulm.v1.AdminService.Journals:output_type -> gulm.v1.JournalsReply
-	18, // 45: gulm.v1.AdminService.ForceExpire:output_type -> gulm.v1.ForceExpireReply
-	20, // 46: gulm.v1.AdminService.AcknowledgeFence:output_type -> gulm.v1.AcknowledgeFenceReply
-	23, // 47: gulm.v1.AdminService.PauseFencing:output_type -> gulm.v1.PauseFencingReply
-	25, // 48: gulm.v1.AdminService.ResumeFencing:output_type -> gulm.v1.ResumeFencingReply
-	27, // 49: gulm.v1.AdminService.Timeouts:output_type -> gulm.v1.TimeoutsReply
-	32, // 50: gulm.v1.AdminService.Fences:output_type -> gulm.v1.FencesReply
-	37, // 51: gulm.v1.AdminService.RehearseFence:output_type -> gulm.v1.RehearseFenceReply
-	40, // 52: gulm.v1.AdminService.RecordFence:output_type -> gulm.v1.RecordFenceReply
-	41, // [41:53] is the sub-list for method output_type
-	29, // [29:41] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	45, // 2: gulm.v1.StatusReply.nodes:type_name -> gulm.v1.Node
+	46, // 3: gulm.v1.StatusReply.pending_fences:type_name -> gulm.v1.Fence
+	23, // 4: gulm.v1.StatusReply.breaker:type_name -> gulm.v1.Breaker
+	43, // 5: gulm.v1.StatusReply.counters:type_name -> gulm.v1.StatusReply.CountersEntry
+	12, // 6: gulm.v1.LocksReply.resources:type_name -> gulm.v1.Resource
+	10, // 7: gulm.v1.LocksReply.range_files:type_name -> gulm.v1.RangeFile
+	11, // 8: gulm.v1.RangeFile.ranges:type_name -> gulm.v1.RangeLock
+	47, // 9: gulm.v1.RangeLock.mode:type_name -> gulm.v1.Mode
+	48, // 10: gulm.v1.RangeLock.blockers:type_name -> gulm.v1.RangeConflict
+	13, // 11: gulm.v1.Resource.locks:type_name -> gulm.v1.Lock
+	0,  // 12: gulm.v1.Lock.queue:type_name -> gulm.v1.Queue
+	47, // 13: gulm.v1.Lock.granted:type_name -> gulm.v1.Mode
+	47, // 14: gulm.v1.Lock.requested:type_name -> gulm.v1.Mode
+	16, // 15: gulm.v1.JournalsReply.lockspaces:type_name -> gulm.v1.JournalSpace
+	17, // 16: gulm.v1.JournalSpace.journals:type_name -> gulm.v1.JournalInfo
+	18, // 17: gulm.v1.JournalSpace.mounts:type_name -> gulm.v1.MountInfo
+	1,  // 18: gulm.v1.JournalInfo.state:type_name -> gulm.v1.JournalState
+	2,  // 19: gulm.v1.MountInfo.state:type_name -> gulm.v1.MountState
+	30, // 20: gulm.v1.TimeoutsReply.nodes:type_name -> gulm.v1.NodeTimeouts
+	31, // 21: gulm.v1.NodeTimeouts.methods:type_name -> gulm.v1.MethodTimeouts
+	32, // 22: gulm.v1.MethodTimeouts.steps:type_name -> gulm.v1.StepTimeouts
+	35, // 23: gulm.v1.FencesReply.nodes:type_name -> gulm.v1.FenceLedger
+	49, // 24: gulm.v1.FenceLedger.state:type_name -> gulm.v1.NodeState
+	46, // 25: gulm.v1.FenceLedger.fence:type_name -> gulm.v1.Fence
+	46, // 26: gulm.v1.FenceLedger.past:type_name -> gulm.v1.Fence
+	36, // 27: gulm.v1.FenceLedger.outlets:type_name -> gulm.v1.FenceOutlet
+	37, // 28: gulm.v1.FenceLedger.manual:type_name -> gulm.v1.ManualFence
+	50, // 29: gulm.v1.ManualFence.attempts:type_name -> gulm.v1.FenceAttempt
+	40, // 30: gulm.v1.RehearseFenceReply.outlets:type_name -> gulm.v1.FenceRehearsal
+	36, // 31: gulm.v1.FenceRehearsal.outlet:type_name -> gulm.v1.FenceOutlet
+	37, // 32: gulm.v1.RecordFenceRequest.fence:type_name -> gulm.v1.ManualFence
+	3,  // 33: gulm.v1.AdminService.Status:input_type -> gulm.v1.StatusRequest
+	6,  // 34: gulm.v1.AdminService.Shutdown:input_type -> gulm.v1.ShutdownRequest
+	8,  // 35: gulm.v1.AdminService.Locks:input_type -> gulm.v1.LocksRequest
+	14, // 36: gulm.v1.AdminService.Journals:input_type -> gulm.v1.JournalsRequest
+	19, // 37: gulm.v1.AdminService.ForceExpire:input_type -> gulm.v1.ForceExpireRequest
+	21, // 38: gulm.v1.AdminService.AcknowledgeFence:input_type -> gulm.v1.AcknowledgeFenceRequest
+	24, // 39: gulm.v1.AdminService.PauseFencing:input_type -> gulm.v1.PauseFencingRequest
+	26, // 40: gulm.v1.AdminService.ResumeFencing:input_type -> gulm.v1.ResumeFencingRequest
+	28, // 41: gulm.v1.AdminService.Timeouts:input_type -> gulm.v1.TimeoutsRequest
+	33, // 42: gulm.v1.AdminService.Fences:input_type -> gulm.v1.FencesRequest
+	38, // 43: gulm.v1.AdminService.RehearseFence:input_type -> gulm.v1.RehearseFenceRequest
+	41, // 44: gulm.v1.AdminService.RecordFence:input_type -> gulm.v1.RecordFenceRequest
+	4,  // 45: gulm.v1.AdminService.Status:output_type -> gulm.v1.StatusReply
+	7,  // 46: gulm.v1.AdminService.Shutdown:output_type -> gulm.v1.ShutdownReply
+	9,  // 47: gulm.v1.AdminService.Locks:output_type -> gulm.v1.LocksReply
+	15, // 48: gulm.v1.AdminService.Journals:output_type -> gulm.v1.JournalsReply
+	20, // 49: gulm.v1.AdminService.ForceExpire:output_type -> gulm.v1.ForceExpireReply
+	22, // 50: gulm.v1.AdminService.AcknowledgeFence:output_type -> gulm.v1.AcknowledgeFenceReply
+	25, // 51: gulm.v1.AdminService.PauseFencing:output_type -> gulm.v1.PauseFencingReply
+	27, // 52: gulm.v1.AdminService.ResumeFencing:output_type -> gulm.v1.ResumeFencingReply
+	29, // 53: gulm.v1.AdminService.Timeouts:output_type -> gulm.v1.TimeoutsReply
+	34, // 54: gulm.v1.AdminService.Fences:output_type -> gulm.v1.FencesReply
+	39, // 55: gulm.v1.AdminService.RehearseFence:output_type -> gulm.v1.RehearseFenceReply
+	42, // 56: gulm.v1.AdminService.RecordFence:output_type -> gulm.v1.RecordFenceReply
+	45, // [45:57] is the sub-list for method output_type
+	33, // [33:45] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_gulm_v1_admin_proto_init() }
@@ -3160,6 +3454,7 @@ func file_gulm_v1_admin_proto_init() {
 		return
 	}
 	file_gulm_v1_core_proto_init()
+	file_gulm_v1_lock_proto_init()
 	file_gulm_v1_types_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3167,7 +3462,7 @@ func file_gulm_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gulm_v1_admin_proto_rawDesc), len(file_gulm_v1_admin_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   39,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

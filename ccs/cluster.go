@@ -57,7 +57,7 @@ var lockSettings = []lockSetting{
 		count: func(g *LockGulm) *int { return &g.RaftPort },
 	},
 	{
-		key: "max_locks", doc: "locks, waiting requests included; further requests are refused",
+		key: "max_locks", doc: "locks and byte ranges, waiting requests included; further requests are refused",
 		def: 4 << 20, low: 1, high: 1 << 28,
 		count: func(g *LockGulm) *int { return &g.MaxLocks },
 	},

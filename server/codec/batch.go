@@ -34,7 +34,7 @@ func encodeBatch(stamp int64, batch *state.Batch) []byte {
 func groupSize(g *state.Group) int {
 	size := 2 * maxTag
 	for i := range g.Requests {
-		size += 154 + len(g.Requests[i].Name) + len(g.Requests[i].Value) + len(g.Requests[i].Node)
+		size += 154 + len(g.Requests[i].Name) + len(g.Requests[i].Value) + len(g.Requests[i].Node) + entriesSize(g.Requests[i].Entries)
 	}
 	return size
 }
@@ -71,6 +71,9 @@ func appendRequest(b []byte, r *state.Request) []byte {
 	b = appendUint(b, 14, r.Range.Skip)
 	b = appendUint(b, 15, r.Sub)
 	b = appendBytes(b, 18, r.Node)
+	b = appendUint(b, 19, r.Owner)
+	b = appendUint(b, 20, uint64(r.Timeout))
+	b = appendEntries(b, 21, r.Entries)
 	b = appendUint(b, 23, uint64(r.Journals))
 	return appendUint(b, 24, uint64(r.JID))
 }
@@ -155,7 +158,7 @@ func readGroup(data []byte, g *state.Group) error {
 }
 
 func readRequest(data []byte, r *state.Request) error {
-	return eachField(data, 1<<5|1<<9|1<<18, func(field protowire.Number, v uint64, sub []byte) error {
+	return eachField(data, 1<<5|1<<9|1<<18|1<<21, func(field protowire.Number, v uint64, sub []byte) error {
 		small := v <= 0xff
 		switch field {
 		case 1:
@@ -194,6 +197,12 @@ func readRequest(data []byte, r *state.Request) error {
 			r.Range.End, small = v, true
 		case 14:
 			r.Range.Skip, small = v, true
+		case 19:
+			r.Owner, small = v, true
+		case 20:
+			r.Timeout, small = uint32(v), v <= 0xffffffff
+		case 21:
+			return readEntry(sub, &r.Entries)
 		default:
 			return fmt.Errorf("%w: field %d of a request", errDamaged, field)
 		}

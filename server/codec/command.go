@@ -70,6 +70,7 @@ func setBody(m *raftlogv1.Command, c state.Command) {
 	case state.Deny:
 		m.Body = &raftlogv1.Command_Deny{Deny: &raftlogv1.Deny{
 			Term: c.Term, Session: c.Session, Lock: uint64(c.Lock), Reason: uint32(c.Reason),
+			Since: c.Since, Cycle: stepsToLog(c.Cycle),
 		}}
 	case state.Check:
 		m.Body = &raftlogv1.Command_Check{Check: &raftlogv1.Check{Index: c.Index, Digest: c.Digest}}
@@ -164,7 +165,10 @@ func bodyOf(m *raftlogv1.Command) (state.Command, error) {
 		if x.GetReason() >= uint32(reason.Count) {
 			return nil, fmt.Errorf("command denies a lock for a reason that this version does not know: upgrade this server")
 		}
-		return state.Deny{Term: x.GetTerm(), Session: x.GetSession(), Lock: lock.ID(x.GetLock()), Reason: reason.Reason(x.GetReason())}, nil
+		return state.Deny{
+			Term: x.GetTerm(), Session: x.GetSession(), Lock: lock.ID(x.GetLock()), Reason: reason.Reason(x.GetReason()),
+			Since: x.GetSince(), Cycle: stepsFromLog(x.GetCycle()),
+		}, nil
 	case *raftlogv1.Command_Check:
 		return state.Check{Index: b.Check.GetIndex(), Digest: b.Check.GetDigest()}, nil
 	case *raftlogv1.Command_ServerLeft:

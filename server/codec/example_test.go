@@ -37,7 +37,15 @@ func examples() []state.Command {
 				}},
 				{Seq: 14, Op: state.OpGulm, Lock: 14, Lockspace: 2, Name: []byte("g"), Sub: 1<<64 - 1, Node: []byte("n")},
 			}},
-			{Session: 1 << 40, Confirmed: 1 << 41},
+			{Session: 1 << 40, Confirmed: 1 << 41, Requests: []state.Request{
+				{
+					Seq: 1, Op: state.OpLockSet, Lock: 90, Lockspace: 2, Flags: lock.Timeout,
+					Terms: lock.Terms{Owner: 1 << 60, Timeout: 5000}, Entries: []lock.SetEntry{
+						{ID: 91, Name: []byte("a\x00"), Mode: lock.PR, Flags: lock.ValBlk},
+						{ID: 92, Name: []byte("b"), Mode: lock.EX, Flags: lock.NoCallbacks},
+					},
+				},
+			}},
 		}},
 		state.Login{LoginRequest: member.LoginRequest{
 			Node: "nodé1", BootID: "c0ffee", LoginID: member.LoginID{15: 1, 0: 0xff}, Process: "lockd", Expiry: 6000,
@@ -55,7 +63,10 @@ func examples() []state.Command {
 		state.Check{Index: 21, Digest: 1 << 63},
 		state.ServerLeft{Server: "server2"},
 		state.ServerEntered{Server: "server3", BootID: "b007", Replaces: 42, Flags: member.Container},
-		state.Deny{Term: 22, Session: 23, Lock: 24, Reason: reason.TimedOut},
+		state.Deny{
+			Term: 22, Session: 23, Lock: 24, Reason: reason.Deadlock, Since: 25,
+			Cycle: []lock.Step{{Session: 23, ID: 24, BySession: 26, ByID: 27}, {Session: 26, ID: 28, BySession: 23, ByID: 29}},
+		},
 		state.EndSession{Term: 43, Session: 44, Seen: 45, Silent: 46},
 		state.PauseFencing{Term: 47, Reason: "9 of 12 nodes vanished", Operator: "bob"},
 		state.ResumeFencing{Term: 48, Operator: "carol", Reason: "the switch is back"},
@@ -128,6 +139,20 @@ func earlier() []state.Command {
 			}},
 			{Session: 1 << 40, Confirmed: 1 << 41},
 		}},
+		&state.Batch{Groups: []state.Group{
+			{Session: 5, Confirmed: 8, Requests: []state.Request{
+				{Seq: 9, Op: state.OpLock, Lock: 10, Lockspace: 2, Name: []byte("G\x00\xff\x01"), Mode: lock.EX, Flags: lock.NoQueue | lock.NoCallbacks},
+				{Seq: 10, Op: state.OpJoin, Name: []byte("gfs"), Policy: 1, ValueLen: 64},
+				{Seq: 11, Op: state.OpUnlock, Lock: 10, Flags: lock.ValBlk, Value: []byte("v\x00\xff")},
+				{Seq: 12, Op: state.OpMount, Lockspace: 2, Journals: 300, JID: 7},
+				{Seq: 13, Op: state.OpRangeLock, Lock: 11, Lockspace: 2, Name: []byte("f"), Mode: lock.PR, Range: state.Range{
+					Owner: 1 << 63, Start: 4096, End: lock.RangeMax, Skip: 256,
+				}},
+				{Seq: 14, Op: state.OpGulm, Lock: 14, Lockspace: 2, Name: []byte("g"), Sub: 1<<64 - 1, Node: []byte("n")},
+			}},
+			{Session: 1 << 40, Confirmed: 1 << 41},
+		}},
+		state.Deny{Term: 22, Session: 23, Lock: 24, Reason: reason.TimedOut},
 	}
 }
 
@@ -184,7 +209,7 @@ func TestExamples_whole(t *testing.T) {
 	}
 	batch := examples()[1].(*state.Batch)
 	for i := range reflect.TypeFor[state.Request]().NumField() {
-		set := slices.ContainsFunc(batch.Groups[0].Requests, func(r state.Request) bool { return !reflect.ValueOf(r).Field(i).IsZero() })
+		set := slices.ContainsFunc(slices.Concat(batch.Groups[0].Requests, batch.Groups[1].Requests), func(r state.Request) bool { return !reflect.ValueOf(r).Field(i).IsZero() })
 		if !set {
 			t.Errorf("Request.%s is not set in an example", reflect.TypeFor[state.Request]().Field(i).Name)
 		}

@@ -100,7 +100,7 @@ func sessionFromLog(s *raftlogv1.Session, ok *bool) state.SessionImage {
 			Mode:  narrow[lock.Mode](k.GetMode(), ok),
 			Token: k.GetToken(), Number: k.GetNumber(), Status: narrow[lock.Status](k.GetStatus(), ok), Value: k.GetValue(),
 			Conflicts: conflictsFromLog(k.GetConflicts(), ok),
-			Holders: holdersFromLog(k.GetHolders(), ok),
+			Holders:   holdersFromLog(k.GetHolders(), ok),
 		}})
 	}
 	return out
@@ -131,9 +131,10 @@ func spaceFromLog(s *raftlogv1.Lockspace, ok *bool) lock.SpaceState {
 func ownerToLog(o *lock.OwnerState) *raftlogv1.Owner {
 	out := &raftlogv1.Owner{Session: uint64(o.Session), Node: o.Node, Frozen: o.Frozen, Doubted: o.Doubted}
 	for _, e := range o.Ended {
-		out.Ended = append(out.Ended, &raftlogv1.Ended{
-			Lock: uint64(e.ID), Reason: uint32(e.Reason), Changed: e.Changed, Mode: uint32(e.Mode), Token: e.Token,
-		})
+		out.Ended = append(out.Ended, endedToLog(e))
+	}
+	for i := range o.Sets {
+		out.Sets = append(out.Sets, setToLog(&o.Sets[i]))
 	}
 	return out
 }
@@ -141,10 +142,10 @@ func ownerToLog(o *lock.OwnerState) *raftlogv1.Owner {
 func ownerFromLog(o *raftlogv1.Owner, ok *bool) lock.OwnerState {
 	out := lock.OwnerState{Session: lock.Session(o.GetSession()), Node: o.GetNode(), Frozen: o.GetFrozen(), Doubted: o.GetDoubted()}
 	for _, e := range o.GetEnded() {
-		out.Ended = append(out.Ended, lock.EndedState{
-			ID: lock.ID(e.GetLock()), Reason: narrow[reason.Reason](e.GetReason(), ok), Changed: e.GetChanged(),
-			Mode: narrow[lock.Mode](e.GetMode(), ok), Token: e.GetToken(),
-		})
+		out.Ended = append(out.Ended, endedFromLog(e, ok))
+	}
+	for _, s := range o.GetSets() {
+		out.Sets = append(out.Sets, setFromLog(s, ok))
 	}
 	return out
 }

@@ -42,6 +42,10 @@ func appendLock(b []byte, l *lock.LockState) []byte {
 	b = appendUint(b, 12, uint64(l.Status))
 	b = appendUint(b, 13, uint64(l.Denied))
 	b = appendUint(b, 14, uint64(l.Origin))
+	b = appendUint(b, 15, l.Owner)
+	b = appendUint(b, 16, uint64(l.Set))
+	b = appendUint(b, 17, uint64(l.Timeout))
+	b = appendUint(b, 18, l.Since)
 	return appendUint(b, 45, l.Sub)
 }
 
@@ -123,6 +127,14 @@ func readLock(data []byte, l *lock.LockState) error {
 			l.Origin = f.uint32()
 		case 45:
 			l.Sub = f.v
+		case 15:
+			l.Owner = f.v
+		case 16:
+			l.Set = lock.ID(f.v)
+		case 17:
+			l.Timeout = f.uint32()
+		case 18:
+			l.Since = f.v
 		default:
 			f.unknown("Lock")
 		}

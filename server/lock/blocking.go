@@ -72,9 +72,10 @@ func (t *Table) ask(slot uint32, mode Mode) {
 }
 
 // deaf reports whether nobody would hear a lock's blocking callback: its owner
-// does not want any, is dead, or it is an orphan. Who adopts that is asked then.
+// does not want any, is dead, or it is an orphan, or belongs to a set that is not
+// whole. Who adopts an orphan is asked then, a set once it is whole.
 func (t *Table) deaf(l *lockRecord) bool {
-	return l.flags&NoCallbacks != 0 || l.session.ofNode() || t.owner(l.session).frozen
+	return l.flags&NoCallbacks != 0 || l.session.ofNode() || t.setOf(l) != 0 || t.owner(l.session).frozen
 }
 
 // covered reports whether somebody who was asked to give way to the modes in

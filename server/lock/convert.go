@@ -9,6 +9,8 @@ type ConvertRequest struct {
 	Flags Flags
 	// Value is written if the table of value.go says so; not kept.
 	Value []byte
+	// Terms with an Owner give the lock to that owner of the session.
+	Terms
 }
 
 // quecvt holds, for each held mode, the modes to which a conversion may be
@@ -45,7 +47,7 @@ func (t *Table) convert(slot uint32, req *ConvertRequest) Reply {
 	resource := t.locks.get(slot).resource
 	w := wish{slot: slot, mode: req.Mode, flags: req.Flags}
 	if t.fits(resource, &w, true) {
-		return t.convertNow(slot, &w, req.Value)
+		return t.convertNow(slot, &w, req)
 	}
 	if req.Flags&NoQueue != 0 {
 		if req.Flags&NoQueueBast != 0 {
@@ -54,23 +56,23 @@ func (t *Table) convert(slot uint32, req *ConvertRequest) Reply {
 		return refuse(reason.TryFailed)
 	}
 	deadlock := t.conversionDeadlock(slot)
-	switch {
-	case !deadlock:
-	case req.Flags&ConvDeadlk != 0:
+	if deadlock && req.Flags&(ConvDeadlk|NoDlckWt) == 0 {
+		return refuse(reason.Deadlock)
+	}
+	if deadlock && req.Flags&ConvDeadlk != 0 {
 		w.status = Demoted
 		t.demote(slot)
 		t.grantQueued(resource, true)
 		if t.fits(resource, &w, true) {
-			return t.convertNow(slot, &w, req.Value)
+			return t.convertNow(slot, &w, req)
 		}
 		deadlock = t.conversionDeadlock(slot)
-	case req.Flags&NoDlckWt == 0:
-		return refuse(reason.Deadlock)
 	}
 	t.dequeue(slot)
 	l := t.locks.mut(slot)
 	l.requested, l.status, l.denied = req.Mode, w.status, reason.None
 	l.flags = req.Flags | l.flags&keptFlags
+	t.note(slot, req.Terms)
 	t.enqueue(slot, converting)
 	if w.status == Demoted {
 		t.grantQueued(resource, false) // those who need not wait behind it
@@ -79,6 +81,7 @@ func (t *Table) convert(slot uint32, req *ConvertRequest) Reply {
 	if deadlock {
 		t.ask(slot, req.Mode) // NoDlckWt: its holder is asked to resolve it
 	}
+	t.goOn()
 	return Reply{Outcome: Queued, Mode: req.Mode}
 }
 
@@ -86,9 +89,11 @@ func (t *Table) checkConvert(s Session, slot uint32, req *ConvertRequest) reason
 	switch {
 	case t.frozen(s):
 		return reason.NodeExpired
+	case t.inSet(s, slot, req.ID):
+		return reason.Busy
 	case slot == 0:
 		return reason.NotHeld
-	case req.Mode >= modes || req.Flags&^convertFlags != 0 || req.Flags&ConvDeadlk != 0 && req.Flags&NoQueue != 0:
+	case req.Mode >= modes || req.Flags&^convertFlags != 0 || !req.fit(req.Flags) || req.Flags&ConvDeadlk != 0 && req.Flags&NoQueue != 0:
 		return reason.Invalid
 	case !t.checkValue(t.resources.get(t.locks.get(slot).resource).lockspace, req.Value):
 		return reason.Invalid
@@ -103,12 +108,13 @@ func (t *Table) checkConvert(s Session, slot uint32, req *ConvertRequest) reason
 }
 
 // convertNow grants a conversion in place.
-func (t *Table) convertNow(slot uint32, w *wish, value []byte) Reply {
+func (t *Table) convertNow(slot uint32, w *wish, req *ConvertRequest) Reply {
 	t.dequeue(slot)
+	t.note(slot, Terms{Owner: req.Owner})
 	l := t.locks.mut(slot)
 	l.requested = w.mode
 	l.flags = w.flags | l.flags&keptFlags
-	reply := t.hold(slot, false, w.status, value)
+	reply := t.hold(slot, false, w.status, req.Value)
 	t.askNew(slot)
 	t.grant(l.resource)
 	return reply

@@ -160,11 +160,11 @@ func deepResource(t *Table, slot uint32, queued *[3]int) error {
 			if l.queue != granted {
 				again.wanted[l.requested]++
 				again.recovery += uint32(l.flags & Recovery / Recovery)
-				if (l.flags&NoOrder != 0) != (l.jump != 0) {
-					return fmt.Errorf("lock %d/%d has flags %x and jump record %d", l.session, l.id, l.flags, l.jump)
+				if (l.flags&NoOrder != 0) != (t.jumpOf(l) != 0) {
+					return fmt.Errorf("lock %d/%d has flags %x and jump record %d", l.session, l.id, l.flags, t.jumpOf(l))
 				}
 			}
-			if l.jump != 0 {
+			if t.jumpOf(l) != 0 {
 				jumpers = append(jumpers, l)
 			}
 			if l.queue == converting {
@@ -228,12 +228,12 @@ func deepJumps(t *Table, c *contentionRecord, jumpers []*lockRecord) error {
 		}
 	}
 	for i, l := range jumpers {
-		j := t.jumps.get(l.jump)
-		if i > 0 && jumpers[i-1].queue == l.queue && t.jumps.get(jumpers[i-1].jump).rank >= j.rank {
+		j := t.jumps.get(t.jumpOf(l))
+		if i > 0 && jumpers[i-1].queue == l.queue && t.jumps.get(t.jumpOf(jumpers[i-1])).rank >= j.rank {
 			return fmt.Errorf("lock %d/%d ranks wrongly", l.session, l.id)
 		}
 		// The queues give the requests of a class in its order.
-		if t.locks.get(j.lock) != l || classes[l.jumpKind()] != l.jump {
+		if t.locks.get(j.lock) != l || classes[l.jumpKind()] != t.jumpOf(l) {
 			return fmt.Errorf("lock %d/%d is not found in class %+v", l.session, l.id, l.jumpKind())
 		}
 		classes[l.jumpKind()] = j.next
@@ -244,4 +244,12 @@ func deepJumps(t *Table, c *contentionRecord, jumpers []*lockRecord) error {
 		}
 	}
 	return nil
+}
+
+// jumpOf returns the jump record of a lock, 0 if it has none.
+func (t *Table) jumpOf(l *lockRecord) uint32 {
+	if l.note == 0 {
+		return 0
+	}
+	return t.notes.get(l.note).jump
 }

@@ -16,7 +16,10 @@ func (t *Table) Digest() uint64 {
 	for _, o := range t.owners {
 		h := newHash(2).num(uint64(o.session)).num(uint64(o.node)).num(uint64(o.locks)).flag(o.frozen).flag(o.doubted)
 		for _, e := range o.ended {
-			h = h.num(uint64(e.id)).num(uint64(e.why)).num(e.changed).num(uint64(e.mode)).num(e.token)
+			h = h.num(uint64(e.id)).num(uint64(e.why)).num(e.changed).num(uint64(e.mode)).num(e.token).bytes([]byte(e.detail))
+		}
+		for i := range o.sets {
+			h = o.sets[i].hashed(h)
 		}
 		for slot := o.head; slot != 0; slot = t.locks.get(slot).after {
 			h = h.num(uint64(t.locks.get(slot).id))
@@ -31,6 +34,9 @@ func (t *Table) Digest() uint64 {
 			h = h.num(uint64(l.Session)).num(uint64(l.ID)).num(l.Token).num(l.Order).num(l.Changed).num(uint64(l.Flags)).
 				num(uint64(l.Queue) | uint64(l.Granted)<<8 | uint64(l.Requested)<<16 | uint64(l.Blocking)<<24 |
 					uint64(l.Status)<<32 | uint64(l.Denied)<<40).num(uint64(l.Origin)).num(l.Sub)
+			if l.Owner|uint64(l.Set)|uint64(l.Timeout)|l.Since != 0 {
+				h = h.num(l.Owner).num(uint64(l.Set)).num(uint64(l.Timeout)).num(l.Since)
+			}
 		}
 		d += h.sum()
 		return true

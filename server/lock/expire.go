@@ -16,7 +16,7 @@ func (t *Table) Freeze(s Session) {
 		return
 	}
 	o.frozen = true
-	var touched []uint32
+	touched := t.dropSets(o, everySet)
 	for slot := o.head; slot != 0; {
 		l := t.locks.get(slot)
 		next, resource := l.after, l.resource
@@ -43,7 +43,7 @@ func (t *Table) Close(s Session) {
 		defer t.mustHold()
 	}
 	if o := t.owner(s); o != nil && !o.frozen {
-		t.release(s, t.abandon(s))
+		t.release(s, t.abandon(s, t.dropSets(o, everySet)))
 	}
 }
 
@@ -55,7 +55,7 @@ func (t *Table) Release(s Session) {
 		defer t.mustHold()
 	}
 	if t.owner(s) != nil {
-		t.release(s, nil)
+		t.release(s, t.dropSets(t.owner(s), everySet))
 	}
 }
 

@@ -1,5 +1,7 @@
 package lock
 
+import "slices"
+
 // Remains are the frozen locks for which no session stands any more: what a
 // session gave up by withdrawing from a lockspace (FreezeIn), and what was left
 // when the fence of a node was proved and a journal still has to be replayed
@@ -24,8 +26,9 @@ func (s Session) ofNode() bool { return s>>63 != 0 }
 func (s Session) remains() bool { return s.ofNode() && s&remainsBit != 0 }
 
 // FreezeIn makes a living session's locks and ranges in one lockspace, those
-// whose names match the mask, remains of its node, as if it had died there only; its requests
-// that are queued there are withdrawn. It returns how many locks became remains,
+// whose names match the mask, remains of its node, as if it had died there only;
+// its requests that are queued there, and sets that want one of them, are
+// withdrawn. It returns how many locks became remains,
 // 0 for a session that is unknown or frozen. The session stays a member of the
 // lockspace.
 func (t *Table) FreezeIn(s Session, lockspace uint32, mask []byte) int {
@@ -35,7 +38,11 @@ func (t *Table) FreezeIn(s Session, lockspace uint32, mask []byte) int {
 	if o := t.owner(s); o == nil || o.frozen || s.ofNode() {
 		return 0
 	}
-	n := t.bury(s, func(l *lockRecord) bool { return t.within(l, lockspace, mask) })
+	touched := t.dropSets(t.owner(s), func(set *lockSet) bool {
+		return set.lockspace == lockspace &&
+			slices.ContainsFunc(set.entries, func(e SetEntry) bool { return Matches(mask, e.Name) })
+	})
+	n := t.bury(s, touched, func(l *lockRecord) bool { return t.within(l, lockspace, mask) })
 	return n + t.buryRanges(s, t.filesWithin(lockspace, mask))
 }
 
@@ -51,7 +58,7 @@ func (t *Table) Bury(s Session) int {
 	if o == nil || !o.frozen || s.remains() {
 		return 0
 	}
-	n := t.bury(s, func(*lockRecord) bool { return true })
+	n := t.bury(s, nil, func(*lockRecord) bool { return true })
 	n += t.buryRanges(s, everyFile)
 	t.releaseRanges(s)
 	i, _ := t.findOwner(s)
@@ -59,10 +66,10 @@ func (t *Table) Bury(s Session) int {
 	return n
 }
 
-// bury moves some locks of an owner to the remains of its node.
-func (t *Table) bury(s Session, which func(*lockRecord) bool) int {
+// bury moves some locks of an owner to the remains of its node, and grants what
+// that and what was touched before allow.
+func (t *Table) bury(s Session, touched []uint32, which func(*lockRecord) bool) int {
 	heir := RemainsOf(t.owner(s).node)
-	var touched []uint32
 	n := 0
 	for slot := t.owner(s).head; slot != 0; {
 		l := t.locks.get(slot)
@@ -94,6 +101,7 @@ func (t *Table) bequeath(from, heir Session, slot uint32) {
 	o := t.owner(heir)
 	o.frozen = o.frozen || heir.remains()
 	t.take(t.owner(from), slot)
+	t.dropNote(slot)
 	l := t.locks.mut(slot)
 	if !from.ofNode() {
 		l.origin = uint32(from)

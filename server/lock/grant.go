@@ -30,6 +30,7 @@ func (t *Table) hold(slot uint32, fresh bool, status Status, value []byte) Reply
 // what is still queued.
 func (t *Table) grant(resource uint32) {
 	t.grantQueued(resource, false)
+	defer t.goOn()
 	if at := t.resources.get(resource).contention; at != 0 {
 		wanted := t.contentions.get(at).wantedSet()
 		for m := EX; m > NL; m-- {
@@ -54,6 +55,10 @@ func (t *Table) grantQueued(resource uint32, conversions bool) {
 		t.calm(resource)
 		l.requested = w.mode
 		reply := t.hold(slot, fresh, w.status|l.status&Demoted, nil)
+		if set := t.setOf(l); set != 0 {
+			t.due = append(t.due, setName{l.session, set})
+			continue // asked to give way, and told, once the set is whole
+		}
 		t.events = append(t.events, Event{
 			Session: l.session, Lock: l.id, Kind: EventGranted, Mode: reply.Mode, Status: reply.Status, Token: reply.Token,
 			Value: reply.Value,

@@ -29,6 +29,9 @@ func (t *Table) Check() error {
 	if err := t.checkOwners(); err != nil {
 		return err
 	}
+	if err := t.checkSets(); err != nil {
+		return err
+	}
 	if err := t.checkRanges(); err != nil {
 		return err
 	}

@@ -206,7 +206,7 @@ func digestSteps(table *Table) []step {
 		{"a new token", func() { table.Convert(1, ConvertRequest{ID: 2, Mode: PR, Flags: 0}) }},
 		{"a number used up", func() { lock(1, 3, "b", NL, 0)(); table.Unlock(1, UnlockRequest{ID: 3}) }},
 		{"another status", func() { lock(1, 4, "c", PR, 0)(); lock(3, 4, "c", CW, AltPR)() }},
-		{"denied", func() { table.Deny(3, 1, reason.TimedOut) }},
+		{"denied", func() { table.Deny(Denial{Session: 3, ID: 1, Reason: reason.TimedOut}) }},
 		{"known", func() { table.Unlock(3, UnlockRequest{ID: 1}) }},
 		{"a value", write("v", ValBlk, "one")},
 		{"another value", write("v", ValBlk, "two")},

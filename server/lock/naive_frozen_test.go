@@ -45,7 +45,13 @@ func (n *naive) FreezeIn(s Session, space uint32, mask []byte) int {
 	if o == nil || o.Frozen || s >= 1<<63 {
 		return 0
 	}
-	return n.bury(o, slices.DeleteFunc(n.locksOf(s), func(l *naiveLock) bool { return !n.within(l, space, mask) }))
+	gone := n.dropSets(o, func(set *naiveSet) bool {
+		return slices.ContainsFunc(set.Entries, func(e SetEntry) bool {
+			there := &naiveLock{resource: &naiveResource{space: n.space(set.Lockspace), name: string(e.Name)}}
+			return n.within(there, space, mask)
+		})
+	})
+	return n.bury(o, slices.DeleteFunc(n.locksOf(s), func(l *naiveLock) bool { return !n.within(l, space, mask) }), gone...)
 }
 
 func (n *naive) Bury(s Session) int {
@@ -58,7 +64,7 @@ func (n *naive) Bury(s Session) int {
 	return count
 }
 
-func (n *naive) bury(o *naiveSession, locks []*naiveLock) int {
+func (n *naive) bury(o *naiveSession, locks []*naiveLock, gone ...*naiveLock) int {
 	count := 0
 	for _, l := range locks {
 		switch l.Queue {
@@ -79,9 +85,9 @@ func (n *naive) bury(o *naiveSession, locks []*naiveLock) int {
 		n.Open(heirOf(o.Node), o.Node)
 		n.session(heirOf(o.Node)).Frozen = true
 		n.give(l, heirOf(o.Node), ID(n.counters.Order+1))
-		l.asked, l.Status, l.Denied, l.Sub = nil, 0, 0, 0
+		l.asked, l.Status, l.Denied, l.Sub, l.Owner = nil, 0, 0, 0, 0
 	}
-	for _, l := range locks {
+	for _, l := range slices.Concat(gone, locks) {
 		n.grant(l.resource)
 	}
 	n.sweep()

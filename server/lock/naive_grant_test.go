@@ -118,6 +118,7 @@ func (n *naive) withdraw(l *naiveLock) {
 		return
 	}
 	n.take(l)
+	l.Since, l.Timeout = 0, 0
 	l.Requested = l.Granted
 	n.put(l, QueueGranted)
 }
@@ -127,6 +128,7 @@ func (n *naive) hold(l *naiveLock, mode Mode, status Status, value []byte, fresh
 	held := l.Granted
 	n.counters.Token++
 	l.Granted, l.Requested, l.Token, l.asked, l.Status, l.Denied = mode, mode, n.counters.Token, nil, status, 0
+	l.Since, l.Timeout = 0, 0
 	n.put(l, QueueGranted)
 	reply := Reply{Outcome: Granted, Mode: mode, Status: status, Token: l.Token}
 	use := valueRow[held][mode]
@@ -194,7 +196,7 @@ func (n *naive) askThose(those []*naiveLock, l *naiveLock, mode Mode) {
 }
 
 func (n *naive) ask(l *naiveLock, mode Mode) {
-	if l.Flags&NoCallbacks != 0 || l.Origin != 0 || n.dead(l.Session) {
+	if l.Flags&NoCallbacks != 0 || l.Origin != 0 || l.Set != 0 || n.dead(l.Session) {
 		return
 	}
 	for _, m := range l.asked {
@@ -222,6 +224,7 @@ func (n *naive) grant(r *naiveResource) {
 	for _, l := range r.queues[QueueGranted] {
 		n.askHolder(l)
 	}
+	n.goOn()
 }
 
 // grantOne grants the next that can be granted, if there is one.
@@ -250,6 +253,10 @@ func (n *naive) grantOne(r *naiveResource, conversions bool) bool {
 		}
 		n.take(l)
 		reply := n.hold(l, mode, status|l.Status&Demoted, nil, fresh)
+		if l.Set != 0 {
+			n.due = append(n.due, l)
+			return true
+		}
 		n.events = append(n.events, Event{
 			Session: l.Session, Lock: l.ID, Kind: EventGranted, Mode: mode, Status: reply.Status, Token: reply.Token, Value: reply.Value,
 		})
@@ -280,6 +287,9 @@ func (n *naive) image() image {
 	for _, o := range n.sessions {
 		o := o.OwnerState
 		o.Ended = append([]EndedState(nil), o.Ended...)
+		for _, set := range n.session(o.Session).sets {
+			o.Sets = append(o.Sets, set.SetState)
+		}
 		im.Owners = append(im.Owners, o)
 	}
 	for _, sp := range n.spaces {

@@ -8,7 +8,8 @@ import (
 
 // The flags that each request knows.
 const (
-	naiveCommon = Recovery | NoQueue | NoQueueBast | ValBlk | IvValBlk | Persistent | NoDlckWt | HeadQue | NoOrder | AltPR | AltCW
+	naiveCommon = Timeout | Recovery | NoQueue | NoQueueBast | ValBlk | IvValBlk | Persistent | NoDlckWt | HeadQue | NoOrder |
+		AltPR | AltCW
 	naiveLockOK = naiveCommon | Expedite | Orphan | NoCallbacks
 	naiveConvOK = naiveCommon | QueCvt | ConvDeadlk
 	naiveDropOK = ValBlk | IvValBlk | ForceUnlock
@@ -26,8 +27,8 @@ func (n *naive) lockAs(s Session, req LockRequest, l *naiveLock) Reply {
 		return refuse(reason.NodeExpired)
 	case req.ID == 0, req.Mode > EX, len(req.Name) < 1, len(req.Name) > 255, req.Flags&^naiveLockOK != 0,
 		req.Flags&Expedite != 0 && req.Mode != NL, req.Flags&Expedite != 0 && req.Flags&NoQueue != 0,
-		n.lock(s, req.ID) != nil,
-		slices.ContainsFunc(o.Ended, func(e EndedState) bool { return e.ID == req.ID }):
+		(req.Timeout != 0) != (req.Flags&Timeout != 0),
+		!n.free(o, req.ID):
 		return refuse(reason.Invalid)
 	case sp == nil || !slices.Contains(sp.Members, s):
 		return refuse(reason.NoLockspace)
@@ -45,14 +46,14 @@ func (n *naive) lockAs(s Session, req LockRequest, l *naiveLock) Reply {
 		return refuse(reason.Limit)
 	}
 	if r == nil {
-		if n.limits.Resources != 0 && uint64(n.resources()) >= n.limits.Resources {
+		if n.limits.Resources != 0 && uint64(n.resources()+n.unasked()) >= n.limits.Resources {
 			return refuse(reason.Limit)
 		}
 		r = &naiveResource{space: sp, name: string(req.Name)}
 		sp.resources = append(sp.resources, r)
 	}
 	l.resource = r
-	l.Flags, l.Requested, l.Queue = l.Flags|req.Flags, req.Mode, QueueWaiting
+	l.Flags, l.Requested, l.Queue, l.Owner = l.Flags|req.Flags, req.Mode, QueueWaiting, req.Owner
 	mode, status, ok := n.grantable(l, true)
 	if !ok && req.Flags&NoQueue != 0 {
 		if req.Flags&NoQueueBast != 0 {
@@ -68,6 +69,7 @@ func (n *naive) lockAs(s Session, req LockRequest, l *naiveLock) Reply {
 		}
 		return n.hold(l, mode, status, nil, true)
 	}
+	n.begin(l, req.Terms)
 	n.enqueue(l, QueueWaiting)
 	n.askHolders(l)
 	return Reply{Outcome: Queued, Mode: req.Mode}
@@ -88,6 +90,7 @@ func (n *naive) adopt(o *naiveSession, r *naiveResource, req LockRequest) Reply 
 	}
 	l := orphans[i]
 	n.give(l, o.Session, req.ID)
+	l.Owner = req.Owner
 	l.Origin, l.Flags, l.Changed = 0, req.Flags&(Persistent|NoCallbacks), n.index
 	n.closeIfEmpty(heir)
 	n.askHolder(l)
@@ -99,9 +102,11 @@ func (n *naive) Convert(s Session, req ConvertRequest) Reply {
 	switch {
 	case n.dead(s):
 		return refuse(reason.NodeExpired)
+	case n.isMember(s, req.ID):
+		return refuse(reason.Busy)
 	case l == nil:
 		return refuse(reason.NotHeld)
-	case req.Mode > EX, req.Flags&^naiveConvOK != 0, req.Flags&ConvDeadlk != 0 && req.Flags&NoQueue != 0,
+	case (req.Timeout != 0) != (req.Flags&Timeout != 0), req.Mode > EX, req.Flags&^naiveConvOK != 0, req.Flags&ConvDeadlk != 0 && req.Flags&NoQueue != 0,
 		len(req.Value) > l.resource.space.length(),
 		req.Flags&QueCvt != 0 && !claimsMore[l.Granted][req.Mode]:
 		return refuse(reason.Invalid)
@@ -116,6 +121,9 @@ func (n *naive) Convert(s Session, req ConvertRequest) Reply {
 func (n *naive) convert(l *naiveLock, req ConvertRequest) Reply {
 	before := *l
 	l.Requested, l.Flags = req.Mode, req.Flags|l.Flags&(NoCallbacks|gulmLock)
+	if req.Owner != 0 {
+		l.Owner = req.Owner
+	}
 	if mode, status, ok := n.grantable(l, true); ok {
 		return n.convertNow(l, mode, status, req.Value)
 	}
@@ -123,7 +131,7 @@ func (n *naive) convert(l *naiveLock, req ConvertRequest) Reply {
 		if req.Flags&NoQueueBast != 0 {
 			n.askEverybody(l)
 		}
-		l.Requested, l.Flags = before.Requested, before.Flags
+		l.Requested, l.Flags, l.Owner = before.Requested, before.Flags, before.Owner
 		return refuse(reason.TryFailed)
 	}
 	l.Status = 0
@@ -142,6 +150,7 @@ func (n *naive) convert(l *naiveLock, req ConvertRequest) Reply {
 	}
 	n.take(l)
 	l.Denied = reason.None
+	n.begin(l, req.Terms)
 	n.enqueue(l, QueueConverting)
 	for l.Status == Demoted && n.grantOne(l.resource, false) {
 	}
@@ -149,6 +158,7 @@ func (n *naive) convert(l *naiveLock, req ConvertRequest) Reply {
 	if hopeless {
 		n.ask(l, req.Mode)
 	}
+	n.goOn()
 	return Reply{Outcome: Queued, Mode: req.Mode}
 }
 
@@ -179,6 +189,12 @@ func (n *naive) Unlock(s Session, req UnlockRequest) Reply {
 		return refuse(reason.Invalid)
 	}
 	l := n.lock(s, req.ID)
+	if n.isMember(s, req.ID) {
+		return refuse(reason.Busy)
+	}
+	if l == nil && n.dropSet(s, req.ID) {
+		return Reply{Outcome: Unlocked}
+	}
 	if l == nil {
 		return n.acknowledge(s, req.ID)
 	}
@@ -212,6 +228,10 @@ func (n *naive) Cancel(s Session, id ID) Reply {
 	switch {
 	case n.dead(s):
 		return refuse(reason.NodeExpired)
+	case n.isMember(s, id):
+		return refuse(reason.Busy)
+	case l == nil && n.dropSet(s, id):
+		return Reply{Outcome: Cancelled}
 	case l == nil:
 		return refuse(reason.NotHeld)
 	case l.Queue == QueueGranted:
@@ -223,9 +243,13 @@ func (n *naive) Cancel(s Session, id ID) Reply {
 	return Reply{Outcome: Cancelled, Mode: l.Granted, Token: l.Token}
 }
 
-func (n *naive) Deny(s Session, id ID, why reason.Reason) bool {
+func (n *naive) Deny(d Denial) bool {
+	s, id, why := d.Session, d.ID, d.Reason
+	if !n.dead(s) && n.lock(s, id) == nil {
+		return n.denySet(d)
+	}
 	l := n.lock(s, id)
-	if n.dead(s) || l == nil || l.Queue == QueueGranted {
+	if n.dead(s) || l.Queue == QueueGranted || l.Set != 0 || d.Since != 0 && d.Since != l.Since {
 		return false
 	}
 	n.events = append(n.events, Event{Session: s, Lock: id, Kind: EventDenied, Mode: l.Granted, Reason: why, Token: l.Token})
@@ -244,7 +268,7 @@ func (n *naive) Deny(s Session, id ID, why reason.Reason) bool {
 func (n *naive) Changed(s Session, seen uint64) []Event {
 	var events []Event
 	for _, l := range n.locksOf(s) {
-		if l.Changed <= seen {
+		if l.Changed <= seen || l.Set != 0 {
 			continue
 		}
 		e := Event{Session: s, Lock: l.ID, Kind: EventGranted, Mode: l.Granted, Token: l.Token}
@@ -276,7 +300,7 @@ func (n *naive) Changed(s Session, seen uint64) []Event {
 	if o := n.session(s); o != nil {
 		for _, e := range o.Ended {
 			if e.Changed > seen {
-				events = append(events, Event{Session: s, Lock: e.ID, Kind: EventDenied, Reason: e.Reason})
+				events = append(events, Event{Session: s, Lock: e.ID, Kind: EventDenied, Reason: e.Reason, Detail: e.Detail})
 			}
 		}
 	}

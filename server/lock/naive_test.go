@@ -68,6 +68,7 @@ type naive struct {
 	index    uint64
 	stamp    int64
 	events   []Event
+	due      []*naiveLock // of sets, granted just now
 }
 
 type naiveSpace struct {
@@ -77,6 +78,7 @@ type naiveSpace struct {
 
 type naiveSession struct {
 	OwnerState
+	sets []*naiveSet
 }
 
 // naiveResource has its locks in three queues, by Queue.
@@ -139,7 +141,7 @@ func (n *naive) claims() int {
 	for _, o := range n.sessions {
 		sum += len(o.Ended)
 	}
-	return sum
+	return sum + n.unasked()
 }
 
 func (n *naive) resources() int {
@@ -162,7 +164,7 @@ func (n *naive) TakeEvents() []Event {
 
 func (n *naive) Open(s Session, node uint32) {
 	if n.session(s) == nil {
-		n.sessions = append(n.sessions, &naiveSession{OwnerState{Session: s, Node: node}})
+		n.sessions = append(n.sessions, &naiveSession{OwnerState: OwnerState{Session: s, Node: node}})
 		slices.SortFunc(n.sessions, func(a, b *naiveSession) int {
 			if a.Session < b.Session {
 				return -1
@@ -236,11 +238,15 @@ func (n *naive) Leave(s Session, number uint32, force bool) Reply {
 	if sp == nil || !slices.Contains(sp.Members, s) {
 		return refuse(reason.NoLockspace)
 	}
+	var dropped []*naiveLock
+	if force {
+		dropped = n.dropSets(n.session(s), func(set *naiveSet) bool { return set.Lockspace == number })
+	}
 	here := slices.DeleteFunc(n.locksOf(s), func(l *naiveLock) bool { return l.resource.space != sp })
 	if len(here) > 0 && !force {
 		return refuse(reason.InUse)
 	}
-	n.lose(here)
+	n.lose(here, dropped...)
 	n.leave(s, sp)
 	return Reply{Outcome: Left}
 }
@@ -254,15 +260,16 @@ func (n *naive) leave(s Session, sp *naiveSpace) {
 	n.spaces = slices.DeleteFunc(n.spaces, func(x *naiveSpace) bool { return len(x.Members) == 0 && len(x.resources) == 0 })
 }
 
-// lose removes locks without their holder's doing.
-func (n *naive) lose(locks []*naiveLock) {
+// lose removes locks without their holder's doing, and grants what that and the
+// locks that are gone already allow.
+func (n *naive) lose(locks []*naiveLock, gone ...*naiveLock) {
 	for _, l := range locks {
 		if l.Queue != QueueWaiting && l.Granted >= PW && l.resource.value != nil && !buried(l) {
 			l.resource.stale = true
 		}
 		n.remove(l)
 	}
-	for _, l := range locks {
+	for _, l := range slices.Concat(gone, locks) {
 		n.grant(l.resource)
 	}
 	n.sweep()
@@ -274,11 +281,12 @@ func (n *naive) Freeze(s Session) {
 		return
 	}
 	o.Frozen = true
+	dropped := n.dropSets(o, nil)
 	queued := slices.DeleteFunc(n.locksOf(s), func(l *naiveLock) bool { return l.Queue == QueueGranted })
 	for _, l := range queued {
 		n.withdraw(l)
 	}
-	for _, l := range queued {
+	for _, l := range slices.Concat(dropped, queued) {
 		n.grant(l.resource)
 	}
 	n.sweep()
@@ -288,7 +296,8 @@ func (n *naive) Release(s Session) {
 	if n.session(s) == nil {
 		return
 	}
-	n.lose(n.locksOf(s))
+	dropped := n.dropSets(n.session(s), nil)
+	n.lose(n.locksOf(s), dropped...)
 	n.end(s)
 }
 
@@ -306,7 +315,7 @@ func (n *naive) Close(s Session) {
 		return
 	}
 	heir := Session(1<<63) + Session(o.Node)
-	var withdrawn []*naiveLock
+	withdrawn := n.dropSets(o, nil)
 	for _, l := range n.locksOf(s) {
 		if l.Flags&Persistent == 0 || l.Queue == QueueWaiting {
 			continue
@@ -317,7 +326,7 @@ func (n *naive) Close(s Session) {
 		}
 		n.Open(heir, o.Node)
 		n.give(l, heir, ID(n.counters.Order+1))
-		l.Origin, l.asked, l.Status, l.Denied = uint32(s), nil, 0, 0
+		l.Origin, l.asked, l.Status, l.Denied, l.Owner = uint32(s), nil, 0, 0, 0
 	}
 	own := n.locksOf(s)
 	spoiled := slices.DeleteFunc(slices.Clone(own), func(l *naiveLock) bool { return l.Queue == QueueWaiting || l.Granted < PW })

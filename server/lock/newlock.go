@@ -12,6 +12,7 @@ type LockRequest struct {
 	Name  []byte
 	Mode  Mode
 	Flags Flags
+	Terms
 
 	sub uint64 // with gulmLock
 }
@@ -46,7 +47,7 @@ func (t *Table) lock(o *owner, req *LockRequest) Reply {
 		return refuse(reason.TryFailed)
 	}
 	if resource == 0 {
-		if overLimit(t.resources.used, t.limits.Resources) {
+		if overLimit(t.resources.used+t.reserved, t.limits.Resources) {
 			return refuse(reason.Limit)
 		}
 		resource = t.addResource(req.Lockspace, req.Name)
@@ -57,9 +58,11 @@ func (t *Table) lock(o *owner, req *LockRequest) Reply {
 		t.mark(slot, l, req.sub)
 	}
 	if free {
+		t.note(slot, Terms{Owner: req.Owner})
 		t.passAll(resource, req.Flags)
 		return t.hold(slot, true, ask.status, nil)
 	}
+	t.note(slot, req.Terms)
 	t.enqueue(slot, waiting)
 	t.askAll(resource, req.Mode, slot)
 	return Reply{Outcome: Queued, Mode: req.Mode}
@@ -73,7 +76,7 @@ func (t *Table) checkLock(o *owner, req *LockRequest) reason.Reason {
 		return reason.NodeExpired
 	case req.ID == 0 || req.Mode >= modes || checkName(req.Name, MaxName) != reason.None:
 		return reason.Invalid
-	case req.Flags&^lockFlags != 0:
+	case req.Flags&^lockFlags != 0 || !req.fit(req.Flags):
 		return reason.Invalid
 	case req.Flags&Expedite != 0 && (req.Mode != NL || req.Flags&NoQueue != 0):
 		return reason.Invalid

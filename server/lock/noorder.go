@@ -41,7 +41,7 @@ func (t *Table) jumpIn(slot uint32, l *lockRecord, ahead bool) {
 	class := t.jumpClassOf(c, l.jumpKind())
 	at, j := t.jumps.alloc()
 	j.lock, j.class = slot, class
-	l.jump = at
+	t.ownNote(slot).jump = at
 	list := t.jumpClasses.mut(class)
 	switch {
 	case ahead:
@@ -80,7 +80,7 @@ func (t *Table) jumpClassOf(c *contentionRecord, kind jumpKind) uint32 {
 
 // jumpOut takes a request that is queued no more out of its list.
 func (t *Table) jumpOut(l *lockRecord) {
-	at := l.jump
+	at := t.notes.get(l.note).jump
 	j := *t.jumps.get(at)
 	class := t.jumpClasses.mut(j.class)
 	if j.prev == 0 {
@@ -93,7 +93,7 @@ func (t *Table) jumpOut(l *lockRecord) {
 	} else {
 		t.jumps.mut(j.next).prev = j.prev
 	}
-	l.jump = 0
+	t.notes.mut(l.note).jump = 0
 	t.jumps.release(at)
 	if class.head == 0 {
 		t.dropJumpClass(t.contend(l.resource), j.class)

@@ -34,6 +34,7 @@ const (
 	opCancel
 	opDeny
 	opAdopt
+	opLockSet
 	opOpen
 	opJoin
 	opLeave
@@ -60,7 +61,7 @@ const (
 )
 
 var kindNames = [...]string{
-	"lock", "convert", "unlock", "cancel", "deny", "adopt", "open", "join", "leave", "close", "freeze", "release", "purge",
+	"lock", "convert", "unlock", "cancel", "deny", "adopt", "lock set", "open", "join", "leave", "close", "freeze", "release", "purge",
 	"freeze orphans", "release orphans", "limits", "clone", "restore", "freeze in", "bury", "release in", "doubt", "trust",
 	"gulm", "gulm cancel", "gulm hold", "gulm unhold", "gulm sync",
 	"gulm query",
@@ -68,7 +69,7 @@ var kindNames = [...]string{
 
 // weights says how often each is chosen.
 var weights = [...]int{
-	opLock: 400, opConvert: 340, opUnlock: 120, opCancel: 40, opDeny: 60, opAdopt: 40, opOpen: 60, opJoin: 80, opLeave: 8,
+	opLock: 400, opConvert: 340, opUnlock: 120, opCancel: 40, opDeny: 60, opAdopt: 40, opLockSet: 60, opOpen: 60, opJoin: 80, opLeave: 8,
 	opClose: 14, opFreeze: 3, opRelease: 8, opPurge: 2, opFreezeOrphans: 1, opReleaseOrphans: 3, opLimits: 6, opClone: 5,
 	opRestore: 8, opFreezeIn: 20, opBury: 12, opReleaseIn: 8, opDoubt: 2, opTrust: 4,
 	opGulm: 250, opGulmCancel: 10, opGulmHold: 30, opGulmUnhold: 15, opGulmSync: 10,
@@ -94,12 +95,15 @@ type op struct {
 	gulmFlags GulmFlags
 	join      JoinRequest
 	limits    Limits
+	terms     Terms
+	since     uint64
+	entries   []SetEntry
 }
 
 func (o op) String() string {
-	return fmt.Sprintf("%s %d/%d space %d name %.8q(%d) %v flags %x value %q %v node %d force %v owner %x sub %d gulm %x join %+v limits %v",
+	return fmt.Sprintf("%s %d/%d space %d name %.8q(%d) %v flags %x value %q %v node %d force %v owner %x sub %d gulm %x join %+v limits %v terms %v since %d entries %v",
 		kindNames[o.kind], o.session, o.id, o.space, o.name, len(o.name), o.mode, uint32(o.flags), o.value, o.why, o.node, o.force,
-		o.owner, o.sub, uint32(o.gulmFlags), o.join, o.limits)
+		o.owner, o.sub, uint32(o.gulmFlags), o.join, o.limits, o.terms, o.since, o.entries)
 }
 
 // chooseOp chooses an operation on t; now and then one that is impossible. With
@@ -121,12 +125,16 @@ func chooseOp(pick source, w world, t *Table) op {
 		o.chooseLock(pick, t)
 	}
 	switch o.kind {
-	case opLock, opConvert, opUnlock, opCancel, opDeny, opAdopt:
+	case opLock, opConvert, opUnlock, opCancel, opDeny, opAdopt, opLockSet:
 		o.why = [...]reason.Reason{reason.Deadlock, reason.TimedOut}[pick(2)]
 		o.chooseRequest(pick, w)
 		o.space = chooseSpace(pick, t, o.session)
 		if o.kind == opAdopt && t != nil {
 			o.chooseOrphan(pick, t)
+		}
+		o.chooseTerms(pick)
+		if o.kind == opLockSet {
+			o.chooseEntries(pick, w, t)
 		}
 	case opJoin:
 		o.join = chooseJoin(pick)
@@ -191,7 +199,7 @@ func (o *op) chooseLock(pick source, t *Table) {
 	if x == nil {
 		return
 	}
-	if o.kind == opLock || o.kind == opAdopt || o.kind == opGulm || o.kind == opGulmHold {
+	if o.kind == opLock || o.kind == opAdopt || o.kind == opLockSet || o.kind == opGulm || o.kind == opGulmHold {
 		for n := 0; n < 8 && t.findLock(o.session, o.id) != 0; n++ {
 			o.id++
 		}
@@ -277,6 +285,41 @@ func (o *op) chooseRequest(pick source, w world) {
 	o.value = [...][]byte{nil, []byte("val"), []byte("other"), bytes.Repeat([]byte("v"), 8*pick(6)+1)}[pick(4)]
 }
 
+// chooseTerms gives an owner and a time-out, mostly neither.
+func (o *op) chooseTerms(pick source) {
+	o.terms.Owner = uint64(max(0, pick(6)-3))
+	if pick(8) == 0 {
+		o.terms.Timeout = uint32(pick(3) * 100)
+	}
+	if o.terms.Timeout != 0 || pick(40) == 0 {
+		o.flags |= Timeout
+	}
+	if o.kind == opDeny && pick(3) == 0 {
+		o.since = uint64(pick(60) + 1)
+	}
+}
+
+// chooseEntries gives the locks of a set: mostly such as are possible.
+func (o *op) chooseEntries(pick source, w world, t *Table) {
+	for range pick(4) + 1 - pick(20)/19*5 {
+		id := ID(pick(w.ids + 1))
+		for n := 0; t != nil && n < 8 && pick(12) != 0 && (t.findLock(o.session, id) != 0 || o.names(id)); n++ {
+			id++
+		}
+		flags := [...]Flags{0, 0, 0, ValBlk, Persistent, NoCallbacks, ValBlk | Persistent}[pick(7)]
+		mode := Mode(pick(modes))
+		if pick(60) == 0 {
+			flags, mode = NoQueue, mode+Mode(pick(2)*modes)
+		}
+		o.entries = append(o.entries, SetEntry{id, chooseName(pick, w.names), mode, flags})
+	}
+}
+
+// names reports whether a set has a number already.
+func (o *op) names(id ID) bool {
+	return id == o.id || slices.ContainsFunc(o.entries, func(e SetEntry) bool { return e.ID == id })
+}
+
 // useful are the flags that each kind of request knows; some stand there twice.
 var useful = map[kind][]Flags{
 	opLock: {
@@ -290,7 +333,10 @@ var useful = map[kind][]Flags{
 	opUnlock: {ValBlk, ValBlk, ValBlk, IvValBlk, ForceUnlock},
 	opCancel: {0},
 	opDeny:   {0},
-	opAdopt:  {Persistent, Persistent, ValBlk, NoQueue, NoCallbacks},
+	opLockSet: {
+		0, 0, 0, 0, NoQueue, NoQueue | NoQueueBast, NoDlckWt,
+	},
+	opAdopt: {Persistent, Persistent, ValBlk, NoQueue, NoCallbacks},
 }
 
 // chooseName gives names of all lengths that matter.
@@ -340,7 +386,8 @@ type engine interface {
 	Convert(Session, ConvertRequest) Reply
 	Unlock(Session, UnlockRequest) Reply
 	Cancel(Session, ID) Reply
-	Deny(Session, ID, reason.Reason) bool
+	Deny(Denial) bool
+	LockSet(Session, SetRequest) Reply
 	Close(Session)
 	Freeze(Session)
 	Release(Session)
@@ -364,15 +411,17 @@ func (o op) apply(e engine, index uint64) (Reply, []Event) {
 	e.Begin(index, int64(index)*10)
 	switch o.kind {
 	case opLock, opAdopt:
-		reply = e.Lock(o.session, LockRequest{ID: o.id, Lockspace: o.space, Name: o.name, Mode: o.mode, Flags: o.flags})
+		reply = e.Lock(o.session, LockRequest{ID: o.id, Lockspace: o.space, Name: o.name, Mode: o.mode, Flags: o.flags, Terms: o.terms})
+	case opLockSet:
+		reply = e.LockSet(o.session, SetRequest{ID: o.id, Lockspace: o.space, Flags: o.flags, Terms: o.terms, Entries: o.entries})
 	case opConvert:
-		reply = e.Convert(o.session, ConvertRequest{ID: o.id, Mode: o.mode, Flags: o.flags, Value: o.value})
+		reply = e.Convert(o.session, ConvertRequest{ID: o.id, Mode: o.mode, Flags: o.flags, Value: o.value, Terms: o.terms})
 	case opUnlock:
 		reply = e.Unlock(o.session, UnlockRequest{ID: o.id, Flags: o.flags, Value: o.value})
 	case opCancel:
 		reply = e.Cancel(o.session, o.id)
 	case opDeny:
-		if e.Deny(o.session, o.id, o.why) {
+		if e.Deny(Denial{Session: o.session, ID: o.id, Reason: o.why, Since: o.since}) {
 			reply.Number = 1
 		}
 	case opOpen:

@@ -155,7 +155,7 @@ func (o *oracle) do(t *testing.T, st oracleStep) (errno string, casts []string) 
 	case "lock", "unlock":
 		errno, casts = o.answer(st, o.call(t, st))
 	case "dc":
-		if !o.table.Deny(o.last, 1, reason.Deadlock) {
+		if !o.table.Deny(Denial{Session: o.last, ID: 1, Reason: reason.Deadlock}) {
 			errno = "EINVAL"
 		}
 	case "adopt":

@@ -9,10 +9,9 @@ func orphansOf(node uint32) Session { return 1<<63 | Session(node) }
 func (s Session) orphans() bool { return s.ofNode() && !s.remains() }
 
 // abandon makes the Persistent locks of a session whose process ended orphans of
-// its node, in the modes that they hold, and returns the resources on which a
-// conversion was withdrawn for that.
-func (t *Table) abandon(s Session) []uint32 {
-	var touched []uint32
+// its node, in the modes that they hold, and adds to touched the resources on
+// which a conversion was withdrawn for that.
+func (t *Table) abandon(s Session, touched []uint32) []uint32 {
 	for slot := t.owner(s).head; slot != 0; {
 		l := t.locks.get(slot)
 		next := l.after
@@ -55,6 +54,7 @@ func (t *Table) adopt(s Session, req *LockRequest) Reply {
 		l = t.locks.mut(slot)
 		l.origin, l.flags, l.changed = 0, req.Flags&(Persistent|NoCallbacks), t.now.index
 		t.give(t.owner(s), req.ID, slot, l)
+		t.note(slot, Terms{Owner: req.Owner})
 		t.closeIfEmpty(heir)
 		t.askNew(slot)
 		return Reply{Outcome: Granted, Mode: l.granted, Token: l.token}

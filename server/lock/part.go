@@ -115,7 +115,7 @@ func (t *Table) EndRecovery(s Session, lockspace uint32, why reason.Reason) {
 	}
 	ids = append(ids, t.ranges.recoveries(s, t.filesOf(lockspace))...)
 	for _, id := range ids {
-		t.Deny(s, id, why)
+		t.Deny(Denial{Session: s, ID: id, Reason: why})
 	}
 }
 

@@ -192,9 +192,10 @@ func (t *Table) rangeFile(s Session, req *RangeRequest) (*owner, uint32, reason.
 }
 
 // inUse reports whether a session uses a number: for a lock, for a request for a
-// range that waits, or for one whose end it does not know yet.
+// range that waits, for one whose end it does not know yet, or in a set that waits.
 func (t *Table) inUse(o *owner, id ID) bool {
-	return t.findLock(o.session, id) != 0 || t.ranges.findWait(o.session, id) != 0 || o.hasEnded(id)
+	return t.findLock(o.session, id) != 0 || t.ranges.findWait(o.session, id) != 0 || o.hasEnded(id) ||
+		o.inSet(id)
 }
 
 // cancelRange is Cancel for a request for a range: Cancelled, or Granted if it was
@@ -231,7 +232,7 @@ func (t *Table) denyRange(s Session, id ID, why reason.Reason) bool {
 // enterRanges tells the range table what it must know for a change of it;
 // leaveRanges takes over what the change brought about.
 func (t *Table) enterRanges() {
-	t.ranges.limit, t.ranges.others = t.limits.Locks, t.locks.used+t.ended
+	t.ranges.limit, t.ranges.others = t.limits.Locks, t.locks.used+t.ended+t.reserved
 	t.ranges.lastToken, t.ranges.stamp = t.lastToken, t.now.stamp
 }
 

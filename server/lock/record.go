@@ -26,7 +26,7 @@ type lockRecord struct {
 	before     uint32
 	flags      Flags  // of the newest request; NoCallbacks of the first
 	origin     uint32 // of an orphan or remains: the session that left it; of a marked lock: its gulmRecord
-	jump       uint32 // slot of its jumpRecord, 0 unless it is queued with NoOrder
+	note       uint32 // slot of the noteRecord, 0 for most locks
 
 	granted   Mode // held; NL while waiting
 	requested Mode // wanted; equals granted in the granted queue
@@ -90,6 +90,7 @@ type owner struct {
 	frozen     bool
 	doubted    bool // remains that nobody may pass
 	ended      []endedLock
+	sets       []lockSet // that wait
 }
 
 // heldSet returns the modes held on r, leaving out one lock that holds `own`.

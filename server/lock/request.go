@@ -51,6 +51,9 @@ const (
 	// ForceUnlock is for Unlock: it changes nothing, since every Unlock works
 	// whatever the lock waits for.
 	ForceUnlock Flags = 0x20000
+	// Timeout says that the request may wait for so long only as it says: the
+	// engine remembers that, whoever has a clock says when it is over (Deny).
+	Timeout Flags = 0x40000
 	// NoCallbacks never sends this lock a blocking callback (GULM: NoCallBacks).
 	// It belongs to the lock and is set by the request that makes it.
 	NoCallbacks Flags = 0x1000000
@@ -58,7 +61,8 @@ const (
 	// may say so is for the caller to decide.
 	Recovery Flags = 0x2000000
 
-	commonFlags  = Recovery | NoQueue | ValBlk | IvValBlk | Persistent | NoDlckWt | NoQueueBast | HeadQue | NoOrder | AltPR | AltCW
+	commonFlags = Recovery | NoQueue | ValBlk | IvValBlk | Persistent | NoDlckWt | NoQueueBast | HeadQue | NoOrder |
+		AltPR | AltCW | Timeout
 	lockFlags    = commonFlags | Expedite | Orphan | NoCallbacks
 	convertFlags = commonFlags | QueCvt | ConvDeadlk
 	unlockFlags  = ValBlk | IvValBlk | ForceUnlock
@@ -167,6 +171,9 @@ type Event struct {
 	Token  uint64
 	// Value is the value block, if it was read; the receiver owns it.
 	Value []byte
+	// Detail says more with EventDenied, for people: the cycle of a deadlock. When
+	// the denial of a conversion is told again it is empty.
+	Detail string
 }
 
 // Limits bound the table; 0 means no limit.

@@ -137,6 +137,9 @@ func (t *Table) ends(resource uint32, q queue) (head, tail *uint32) {
 func (t *Table) enqueue(slot uint32, q queue) {
 	l := t.locks.mut(slot)
 	l.stamp, l.changed = t.now.stamp, t.now.index
+	if q != granted && l.note != 0 {
+		t.watch(slot)
+	}
 	if q == granted || !t.mayLead(slot, l, q) {
 		t.pushTail(slot, l, q)
 		return
@@ -199,8 +202,8 @@ func (t *Table) dequeue(slot uint32) {
 	}
 	l.next, l.prev = 0, 0
 	t.count(l, -1)
-	if l.jump != 0 {
-		t.jumpOut(l)
+	if l.note != 0 {
+		t.unwatch(slot)
 	}
 }
 

@@ -59,9 +59,10 @@ func (r *Restore) Owner(s OwnerState) {
 		if !r.mayEnd(&e) || o.hasEnded(e.ID) {
 			r.broken = true
 		}
-		o.ended = append(o.ended, endedLock{e.ID, e.Reason, e.Mode, e.Token, e.Changed})
+		o.ended = append(o.ended, endedLock{e.ID, e.Reason, e.Mode, e.Token, e.Changed, e.Detail})
 	}
 	r.table.ended += len(s.Ended)
+	r.sets(s, o)
 }
 
 // mayEnd reports whether a request can have ended so.
@@ -148,6 +149,7 @@ func (r *Restore) lock(sp *space, resource uint32, state *LockState) {
 	}
 	t.pushTail(slot, l, queue(state.Queue))
 	l.changed, l.stamp = state.Changed, state.Stamp
+	r.note(slot, state)
 	if state.Queue != QueueWaiting {
 		t.resources.mut(resource).add(state.Granted)
 	}
@@ -190,7 +192,9 @@ func (r *Restore) Finish() (*Table, bool) {
 	sound = build(&t.lockIndex, &t.locks, &keys, func(a, b *lockRecord) bool {
 		return a.session == b.session && a.id == b.id
 	}) && sound
-	return t, r.own(&keys) && sound && t.checkOwners() == nil && r.finishRanges() && t.checkSpaces() == nil
+	sound = r.own(&keys) && sound
+	t.listWatched()
+	return t, sound && t.checkOwners() == nil && t.checkSets() == nil && r.finishRanges() && t.checkSpaces() == nil
 }
 
 // own gives the locks to their sessions, which list them in the order in which

@@ -216,7 +216,7 @@ func snapshotted(t *testing.T) *Table {
 	}
 	convert(table, 1, EX, 0)
 	table.Lock(4, LockRequest{ID: 7, Lockspace: 1, Name: []byte("r"), Mode: EX})
-	table.Deny(4, 7, reason.Deadlock)
+	table.Deny(Denial{Session: 4, ID: 7, Reason: reason.Deadlock})
 	table.Lock(5, LockRequest{ID: 1, Lockspace: 1, Name: []byte("s"), Mode: EX})
 	table.Convert(5, ConvertRequest{ID: 1, Mode: PR, Flags: ValBlk | Persistent, Value: []byte("v")})
 	table.Close(5)

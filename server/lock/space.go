@@ -104,6 +104,9 @@ func (t *Table) Leave(s Session, number uint32, force bool) Reply {
 	}
 	o := t.owner(s)
 	var touched []uint32
+	if force {
+		touched = t.dropSets(o, func(set *lockSet) bool { return set.lockspace == number })
+	}
 	for slot := o.head; slot != 0; {
 		l := t.locks.get(slot)
 		next, resource := l.after, l.resource

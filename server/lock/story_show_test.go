@@ -133,6 +133,7 @@ func showResource(r *ResourceState) string {
 		if l.Frozen {
 			b.WriteString(", frozen")
 		}
+		b.WriteString(showTerms(&l))
 		b.WriteByte('\n')
 	}
 	if r.Value != nil {

@@ -39,6 +39,13 @@ var rewrite = flag.Bool("rewrite", false, "write what the stories answer into te
 //	at INDEX                      of the log, for what follows
 //	changed S SEEN                what session S is told that has seen SEEN
 //	show RESOURCE [in NUMBER]     spaces            counts
+//	set S/ID [FLAG...] [in NUMBER] ID:RESOURCE:MODE[:FLAG]...
+//	watched                       requests with terms that wait, newest first
+//	deadlocks                     and what confirms them again
+//	resolve                       denies the victim of each deadlock, until there is none
+//	waits RESOURCE                who waits for whom there
+//
+// A lock, conversion or set may have owner=N and timeout=MS.
 //
 // FLAG is a flag's name in lower case; try, callback and quiet are short for
 // noqueue, noqueuebast and nocallbacks; flags=HEX is any. A STATE is unl, exl, dfr
@@ -146,7 +153,7 @@ var flagWords = map[string]Flags{
 	"try": NoQueue, "callback": NoQueueBast, "quiet": NoCallbacks,
 	"valblk": ValBlk, "quecvt": QueCvt, "ivvalblk": IvValBlk, "convdeadlk": ConvDeadlk, "persistent": Persistent,
 	"nodlckwt": NoDlckWt, "expedite": Expedite, "headque": HeadQue, "noorder": NoOrder, "orphan": Orphan, "altpr": AltPR,
-	"altcw": AltCW, "forceunlock": ForceUnlock, "recovery": Recovery,
+	"altcw": AltCW, "forceunlock": ForceUnlock, "recovery": Recovery, "limited": Timeout,
 }
 
 func parseCommand(line string) (*command, error) {
@@ -187,7 +194,7 @@ func parseCommand(line string) (*command, error) {
 
 // parseOwner takes S/ID or S from the first word, which show has not.
 func (c *command) parseOwner() error {
-	if len(c.words) == 0 || c.verb == "show" {
+	if len(c.words) == 0 || c.verb == "show" || c.verb == "waits" {
 		return nil
 	}
 	session, id, _ := strings.Cut(c.words[0], "/")
@@ -234,6 +241,7 @@ func splitWords(line string) ([]string, error) {
 
 // arity is how many words each command needs.
 var arity = map[string]int{
+	"set": 1, "watched": 0, "deadlocks": 0, "resolve": 0, "waits": 1,
 	"open": 1, "join": 2, "leave": 2, "lock": 3, "convert": 2, "unlock": 1, "cancel": 1, "deny": 2, "close": 1, "freeze": 1,
 	"release": 1, "purge": 1, "freeze-orphans": 1, "release-orphans": 1, "limits": 0, "at": 1, "changed": 2, "show": 1,
 	"spaces": 0, "counts": 0, "freeze-in": 2, "bury": 1, "bury-orphans": 1, "release-in": 2, "release-remains": 2, "doubt": 1,
@@ -254,6 +262,8 @@ func (s *story) run(c *command) (string, error) {
 		return s.bury(c)
 	case "changed", "show", "spaces", "counts":
 		return s.display(c)
+	case "watched", "deadlocks", "resolve", "waits":
+		return s.displayWaits(c)
 	}
 	r, err := s.request(c)
 	return showReply(r), err
@@ -273,10 +283,12 @@ func (s *story) request(c *command) (r Reply, err error) {
 		return t.Leave(c.session, uint32(n), c.options["force"]), err
 	case "lock":
 		m, err := parseMode(c.words[2])
-		return t.Lock(c.session, LockRequest{ID: c.id, Lockspace: c.space, Name: []byte(c.words[1]), Mode: m, Flags: c.flags}), err
+		return t.Lock(c.session, LockRequest{ID: c.id, Lockspace: c.space, Name: []byte(c.words[1]), Mode: m, Flags: c.flags, Terms: c.terms()}), err
+	case "set":
+		return s.lockSet(c)
 	case "convert":
 		m, err := parseMode(c.words[1])
-		return t.Convert(c.session, ConvertRequest{ID: c.id, Mode: m, Flags: c.flags, Value: c.value}), err
+		return t.Convert(c.session, ConvertRequest{ID: c.id, Mode: m, Flags: c.flags, Value: c.value, Terms: c.terms()}), err
 	case "unlock":
 		return t.Unlock(c.session, UnlockRequest{ID: c.id, Flags: c.flags, Value: c.value}), nil
 	case "cancel":
@@ -286,7 +298,7 @@ func (s *story) request(c *command) (r Reply, err error) {
 		if c.words[1] == "timeout" {
 			why = reason.TimedOut
 		}
-		if !t.Deny(c.session, c.id, why) {
+		if !t.Deny(Denial{Session: c.session, ID: c.id, Reason: why, Since: c.numbers["since"]}) {
 			r.Reason = reason.NotHeld
 		} else {
 			r.Outcome = denied

@@ -19,6 +19,7 @@ type Table struct {
 	gulms       arena[gulmRecord]
 	jumps       arena[jumpRecord]
 	jumpClasses arena[jumpClass]
+	notes       arena[noteRecord]
 
 	lockIndex     index
 	resourceIndex index
@@ -32,6 +33,9 @@ type Table struct {
 	converting int
 	waiting    int
 	ended      int // requests whose end their sessions do not know of yet
+	reserved   int // locks that waiting sets have not asked for yet
+	watched    watchList
+	due        []setName // sets of which a lock was granted, until they go on
 
 	ranges         rangeTable // files are slots of rangeNames
 	rangeNames     arena[rangeName]
@@ -82,7 +86,7 @@ func (t *Table) RangeCounts() RangeCounts { return t.ranges.Counts() }
 
 // claims is how many locks, ranges and requests there are, for Limits.Locks.
 func (t *Table) claims() int {
-	return t.locks.used + t.ended + t.ranges.ranges.used + t.ranges.waits.used
+	return t.locks.used + t.ended + t.reserved + t.ranges.ranges.used + t.ranges.waits.used
 }
 
 // Clone returns a copy for reading only: walk, count, view. It costs time in
@@ -91,7 +95,8 @@ func (t *Table) claims() int {
 func (t *Table) Clone() *Table {
 	c := &Table{
 		limits: t.limits, lastSpace: t.lastSpace, lastToken: t.lastToken, lastOrder: t.lastOrder,
-		converting: t.converting, waiting: t.waiting, ended: t.ended, now: t.now,
+		converting: t.converting, waiting: t.waiting, ended: t.ended, reserved: t.reserved, watched: t.watched, now: t.now,
+		notes: t.notes.clone(),
 		locks: t.locks.clone(), resources: t.resources.clone(),
 		contentions: t.contentions.clone(), longNames: t.longNames.clone(), values: t.values.clone(), gulms: t.gulms.clone(),
 		jumps: t.jumps.clone(), jumpClasses: t.jumpClasses.clone(),
@@ -100,6 +105,7 @@ func (t *Table) Clone() *Table {
 	}
 	for i := range c.owners {
 		c.owners[i].ended = slices.Clone(c.owners[i].ended)
+		c.owners[i].sets = slices.Clone(c.owners[i].sets)
 	}
 	for i := range c.spaces {
 		c.spaces[i].members = slices.Clone(c.spaces[i].members)
@@ -212,6 +218,7 @@ func (t *Table) ownLock(o *owner, slot uint32, l *lockRecord) {
 // dropLock forgets a lock that stands in no queue any more.
 func (t *Table) dropLock(o *owner, slot uint32) {
 	t.take(o, slot)
+	t.dropNote(slot)
 	t.locks.release(slot)
 }
 

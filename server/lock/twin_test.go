@@ -187,6 +187,7 @@ func TestTwin_bulk(t *testing.T) {
 			}
 			t.Logf("at most %+v", seen)
 			if !testing.Short() && (seen.locks < 10 || seen.converting < 2 || seen.waiting < 3 || seen.ended == 0 || seen.values < 2 ||
+				seen.sets == 0 || seen.watched < 2 ||
 				c.size != wide && !c.size.unruly && (seen.frozen == 0 || seen.orphans < 2 || seen.remains < 3 || seen.crossed == 0 || seen.gulms < 4)) {
 				t.Error("the run hardly touched anything")
 			}
@@ -199,13 +200,16 @@ func rare(k kind) bool {
 }
 
 // tally remembers how far a run went.
-type tally struct{ locks, converting, waiting, frozen, orphans, remains, crossed, ended, values, gulms int }
+type tally struct {
+	locks, converting, waiting, frozen, orphans, remains, crossed, ended, values, gulms, sets, watched int
+}
 
 func (s *tally) note(w *twins) {
 	c := w.real.Counts()
 	s.locks, s.converting, s.waiting = max(s.locks, c.Locks), max(s.converting, c.Converting), max(s.waiting, c.Waiting)
 	frozen := 0
 	for _, o := range w.real.owners {
+		s.sets = max(s.sets, len(o.sets))
 		if o.frozen {
 			frozen++
 		}
@@ -223,5 +227,6 @@ func (s *tally) note(w *twins) {
 		}
 	}
 	s.crossed, s.gulms = max(s.crossed, crossings), max(s.gulms, w.real.gulms.used)
+	s.watched = max(s.watched, w.real.Watched())
 	s.frozen, s.ended, s.values = max(s.frozen, frozen), max(s.ended, w.real.ended), max(s.values, w.real.values.used)
 }

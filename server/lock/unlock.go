@@ -11,8 +11,9 @@ type UnlockRequest struct {
 }
 
 // Unlock gives up a lock whatever queue it stands in: Unlocked, or Refused with
-// NotHeld or Invalid, also for a lock of the GULM layer. It also ends a lock that was denied, which is how its
-// session says that it knows.
+// NotHeld, Invalid (also for a lock of the GULM layer), or Busy for a lock of a set that waits. It also ends a lock
+// that was denied, which is how its session says that it knows, and a set that
+// waits or was denied.
 func (t *Table) Unlock(s Session, req UnlockRequest) Reply {
 	if invariants {
 		defer t.mustHold()
@@ -23,7 +24,12 @@ func (t *Table) Unlock(s Session, req UnlockRequest) Reply {
 		return refuse(reason.NodeExpired)
 	case req.Flags&^unlockFlags != 0:
 		return refuse(reason.Invalid)
+	case t.inSet(s, slot, req.ID):
+		return refuse(reason.Busy)
 	case slot == 0:
+		if t.dropSet(s, req.ID) {
+			return Reply{Outcome: Unlocked}
+		}
 		return t.acknowledge(s, req.ID)
 	case !t.checkValue(t.resources.get(t.locks.get(slot).resource).lockspace, req.Value) || t.locks.get(slot).marked():
 		return refuse(reason.Invalid)
@@ -50,7 +56,8 @@ func (t *Table) acknowledge(s Session, id ID) Reply {
 
 // Cancel withdraws what a lock waits for. A waiting request goes and the lock
 // with it: Cancelled in NL. A conversion goes and the lock stays: Cancelled in
-// its old mode. A granted lock is left alone: Granted. Refused with NotHeld.
+// its old mode. A granted lock is left alone: Granted. A set that waits goes with
+// all its locks: Cancelled. Refused with NotHeld, or Busy for a lock of such a set.
 func (t *Table) Cancel(s Session, id ID) Reply {
 	if invariants {
 		defer t.mustHold()
@@ -59,7 +66,12 @@ func (t *Table) Cancel(s Session, id ID) Reply {
 		return refuse(reason.NodeExpired)
 	}
 	slot := t.findLock(s, id)
-	if slot == 0 {
+	switch {
+	case t.inSet(s, slot, id):
+		return refuse(reason.Busy)
+	case slot == 0 && t.dropSet(s, id):
+		return Reply{Outcome: Cancelled}
+	case slot == 0:
 		return t.cancelRange(s, id)
 	}
 	l := t.locks.get(slot)
@@ -69,32 +81,6 @@ func (t *Table) Cancel(s Session, id ID) Reply {
 	}
 	t.withdraw(slot)
 	return Reply{Outcome: Cancelled, Mode: held, Token: token}
-}
-
-// Deny ends what a lock waits for against its session's will: as the victim of a
-// deadlock, or because its time is over. The session gets an EventDenied. It
-// reports false if the lock does not wait.
-func (t *Table) Deny(s Session, id ID, why reason.Reason) bool {
-	if invariants {
-		defer t.mustHold()
-	}
-	slot := t.findLock(s, id)
-	if slot == 0 {
-		return t.denyRange(s, id, why)
-	}
-	if t.locks.get(slot).queue == granted || t.frozen(s) {
-		return false
-	}
-	l := t.locks.mut(slot)
-	event := Event{Session: s, Lock: id, Kind: EventDenied, Mode: l.granted, Reason: why, Token: l.token}
-	if l.queue == waiting {
-		t.end(endedLock{id: id, why: why, changed: t.now.index}, s)
-	} else {
-		l.denied = why
-	}
-	t.events = append(t.events, event)
-	t.withdraw(slot)
-	return true
 }
 
 // withdraw takes a queued request back and grants what that allows.
@@ -154,6 +140,7 @@ type endedLock struct {
 	mode    Mode          // of the grant
 	token   uint64        // likewise
 	changed uint64
+	detail  string
 }
 
 // event tells a session how a request of its ended.
@@ -161,7 +148,7 @@ func (e *endedLock) event(s Session) Event {
 	if e.why == reason.None {
 		return Event{Session: s, Lock: e.id, Kind: EventGranted, Mode: e.mode, Token: e.token}
 	}
-	return Event{Session: s, Lock: e.id, Kind: EventDenied, Reason: e.why}
+	return Event{Session: s, Lock: e.id, Kind: EventDenied, Reason: e.why, Detail: e.detail}
 }
 
 func (o *owner) hasEnded(id ID) bool {

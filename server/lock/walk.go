@@ -45,6 +45,15 @@ type LockState struct {
 	Origin uint32
 	// Sub is the sub-id of a lock of the GULM layer, and 0 for all others.
 	Sub uint64
+	// Owner is the session's number for whoever has the lock, 0 for none.
+	Owner uint64
+	// Set is the set that waits and that the lock belongs to, 0 for none.
+	Set ID
+	// Timeout is how long the request may wait, milliseconds, 0 for ever.
+	Timeout uint32
+	// Since is the log index at which the wait began, for a request with any of
+	// these three; 0 for others.
+	Since uint64
 }
 
 // ResourceState is one resource with its locks: granted, converting and waiting
@@ -73,6 +82,8 @@ type OwnerState struct {
 	// Ended are waiting requests that were denied, or granted if they were for
 	// ranges, which has not been acknowledged yet.
 	Ended []EndedState
+	// Sets are those that wait, in the order in which they were asked for.
+	Sets []SetState
 }
 
 // EndedState is one request that waits no more.
@@ -84,6 +95,8 @@ type EndedState struct {
 	// Mode and Token are the grant's: PR for reading, EX for writing.
 	Mode  Mode
 	Token uint64
+	// Detail is for people.
+	Detail string
 }
 
 // SpaceState is one lockspace.
@@ -131,7 +144,10 @@ func (t *Table) Owners() []OwnerState {
 	for _, o := range t.owners {
 		state := OwnerState{Session: o.session, Node: o.node, Frozen: o.frozen, Doubted: o.doubted}
 		for _, e := range o.ended {
-			state.Ended = append(state.Ended, EndedState{e.id, e.why, e.changed, e.mode, e.token})
+			state.Ended = append(state.Ended, EndedState{e.id, e.why, e.changed, e.mode, e.token, e.detail})
+		}
+		for i := range o.sets {
+			state.Sets = append(state.Sets, o.sets[i].state())
 		}
 		states = append(states, state)
 	}
@@ -187,12 +203,17 @@ func (t *Table) resourceState(slot uint32, state *ResourceState) {
 
 func (t *Table) lockState(l *lockRecord) LockState {
 	o := t.owner(l.session)
-	return LockState{
+	state := LockState{
 		Session: l.session, ID: l.id, Queue: Queue(l.queue), Granted: l.granted, Requested: l.requested,
 		Flags: l.flags, Blocking: uint8(l.blocking), Token: l.token, Order: l.order, Changed: l.changed,
 		Stamp: l.stamp, Frozen: o != nil && o.frozen, Status: l.status, Denied: l.denied, Origin: l.left(),
 		Sub: t.sub(l),
 	}
+	if l.note != 0 {
+		n := t.notes.get(l.note)
+		state.Owner, state.Set, state.Timeout, state.Since = n.owner, n.set, n.timeout, n.since
+	}
+	return state
 }
 
 // Changed appends to events what a session must be told that has seen
@@ -205,7 +226,7 @@ func (t *Table) Changed(s Session, seen uint64, events []Event) []Event {
 	}
 	for slot := o.head; slot != 0; slot = t.locks.get(slot).after {
 		l := t.locks.get(slot)
-		if l.changed <= seen {
+		if l.changed <= seen || t.setOf(l) != 0 {
 			continue
 		}
 		if l.queue == granted {

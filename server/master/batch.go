@@ -131,9 +131,11 @@ func (b *batcher) write(ctx context.Context, entry []byte) (*replica.Future, err
 // must send it again to whoever is master then.
 func (b *batcher) finish(ctx context.Context) error {
 	for f := range b.futures {
-		if _, _, err := f.Wait(ctx); err != nil {
+		value, _, err := f.Wait(ctx)
+		if err != nil {
 			return translate(err)
 		}
+		b.t.stirs.applied(value)
 		<-b.slots
 	}
 	return nil

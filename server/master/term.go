@@ -31,6 +31,7 @@ type term struct {
 	// breaker belongs to the loop that expires.
 	breaker breaker
 	held    sync.Map // node: when it may log in at the earliest
+	stirs   stirs
 }
 
 // begin starts the takeover of a term.
@@ -40,6 +41,7 @@ func (m *Master) begin(parent context.Context, number uint64) *term {
 	t.batches = newBatcher(t)
 	t.beats = newBeats(m.cfg.patience())
 	t.breaker.gone = map[member.Life]time.Time{}
+	t.stirs = newStirs()
 	go func() {
 		defer close(t.done)
 		if err := t.run(); err != nil && t.ctx.Err() == nil {
@@ -58,7 +60,8 @@ func (t *term) run() error {
 	t.beats.tick() // that the takeover took its time is no lateness
 	g, ctx := errgroup.WithContext(t.ctx)
 	for _, loop := range []func(context.Context) error{
-		t.batches.propose, t.batches.finish, t.acknowledge, t.pulse, t.expire, t.fence, t.hold, t.rehearse, t.check,
+		t.batches.propose, t.batches.finish, t.acknowledge, t.pulse, t.expire, t.fence, t.hold, t.rehearse, t.check, t.deadlines,
+		t.deadlocks,
 	} {
 		g.Go(func() error { return loop(ctx) })
 	}
@@ -106,6 +109,7 @@ func (t *term) commit(ctx context.Context, c state.Command) (state.Result, uint6
 	if err != nil {
 		return state.Result{}, 0, translate(err)
 	}
+	t.stirs.applied(value)
 	result, ok := value.(state.Result)
 	if !ok {
 		return state.Result{}, 0, errors.New("the state did not answer")

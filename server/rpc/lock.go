@@ -191,6 +191,7 @@ func requestsFromWire(in []*gulmv1.Request) []state.Request {
 			Seq: r.GetSeq(), Op: small[state.Op](r.GetOp()), Lock: lock.ID(r.GetLock()), Lockspace: r.GetLockspace(), Name: name,
 			Mode: small[lock.Mode](r.GetMode()), Flags: lock.Flags(r.GetFlags()), Policy: small[lock.Policy](r.GetPolicy()),
 			Value: value, ValueLen: uint8(r.GetValueLen()), Journals: r.GetJournals(), JID: r.GetJid(),
+			Entries: entriesFromWire(r.GetEntries()), Terms: lock.Terms{Owner: r.GetOwner(), Timeout: r.GetTimeoutMs()},
 			Range: state.Range{Owner: r.GetRangeOwner(), Start: r.GetRangeStart(), End: r.GetRangeEnd(), Skip: r.GetRangeSkip()},
 			Sub:   r.GetSub(), Node: clipped(r.GetNode(), maxNodeName),
 		}
@@ -228,6 +229,7 @@ func eventsToWire(in []lock.Event) []*gulmv1.Event {
 		ev, w := &in[i], &values[i]
 		w.Lock, w.Kind, w.Mode, w.Token = uint64(ev.Lock), gulmv1.EventKind(ev.Kind), gulmv1.Mode(ev.Mode), ev.Token
 		w.Status, w.Value, w.Reason = uint32(ev.Status), ev.Value, ev.Reason.String()
+		w.Detail = ev.Detail
 		out[i] = w
 	}
 	return out

@@ -20,6 +20,7 @@ func (s *State) Apply(index uint64, stamp int64, c Command) Result {
 	result.Events = s.locks.TakeEvents()
 	result.Journals = s.journals.TakeEvents()
 	result.Notes = s.notes()
+	result.Watched = s.locks.Watched() > 0
 	s.digest = s.digest*0x9e3779b97f4a7c15 + result.sum(index) ^ s.totals()
 	if invariants {
 		s.mustHold(c)
@@ -189,18 +190,6 @@ func (s *State) nodeNumber(name string) uint32 {
 	return n.Number
 }
 
-// deny ends a waiting request. Its session may be gone and the lock granted
-// meanwhile.
-func (s *State) deny(c Deny) Result {
-	if c.Term != s.term {
-		return Result{Reason: reason.StaleTerm}
-	}
-	if !s.locks.Deny(lock.Session(c.Session), c.Lock, c.Reason) {
-		return Result{Reason: reason.NotHeld}
-	}
-	return Result{}
-}
-
 // sum condenses what a command brought about, for the running digest.
 func (r *Result) sum(index uint64) uint64 {
 	h := index*0x9e3779b97f4a7c15 ^ uint64(r.Reason)<<56 ^ r.Login.Number<<24 ^ uint64(len(r.Ended))<<48
@@ -232,6 +221,9 @@ func (r *Result) sum(index uint64) uint64 {
 		step(uint64(e.Session)<<32 ^ uint64(e.Lock))
 		step(e.Token<<16 ^ uint64(e.Kind)<<8 ^ uint64(e.Mode) ^ uint64(e.Status)<<56 ^ uint64(e.Reason)<<48)
 		stepBytes(e.Value)
+		for at := range e.Detail {
+			step(uint64(e.Detail[at]))
+		}
 	}
 	for i := range r.Journals {
 		e := &r.Journals[i]

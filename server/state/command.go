@@ -120,13 +120,18 @@ type Check struct{ Index, Digest uint64 }
 // ServerLeft notes that a lock server logged out cleanly.
 type ServerLeft struct{ Server string }
 
-// Deny ends what a lock waits for: as the victim of a deadlock, or because its
-// time is over. It does nothing if the lock does not wait any more.
+// Deny ends what a lock, or a set, waits for: as the victim of a deadlock, or
+// because its time is over. It does nothing if that wait is over, or the cycle is
+// not there any more.
 type Deny struct {
 	Term    uint64
 	Session uint64
 	Lock    lock.ID
 	Reason  reason.Reason
+	// Since is the log index at which the wait began, 0 for any.
+	Since uint64
+	// Cycle is the deadlock, if it is one.
+	Cycle []lock.Step
 }
 
 // ServerEntered notes that a lock server has started. With a boot id it is judged
@@ -184,6 +189,9 @@ const (
 	OpWithdraw
 )
 
+// OpLockSet takes several locks, all or nothing; as in gulm.v1.Op.
+const OpLockSet Op = 12
+
 // Request is one request of a session.
 type Request struct {
 	Seq       uint64
@@ -203,6 +211,10 @@ type Request struct {
 	// Journals is how many the file system has, for OpMount; JID is the journal
 	// of OpRecovered, whose Value says why it failed.
 	Journals, JID uint32
+	// Terms are for OpLock, OpConvert and OpLockSet.
+	lock.Terms
+	// Entries are for OpLockSet; their names are not kept by Apply.
+	Entries []lock.SetEntry
 	// Sub and Node are for the GULM layer; see gulm.go. Node is not kept by Apply.
 	Sub  uint64
 	Node []byte

@@ -153,9 +153,16 @@ func (s *State) request(session lock.Session, req *Request) lock.Reply {
 	case OpLock:
 		return s.locks.Lock(session, lock.LockRequest{
 			ID: req.Lock, Lockspace: req.Lockspace, Name: req.Name, Mode: req.Mode, Flags: req.Flags,
+			Terms: req.Terms,
+		})
+	case OpLockSet:
+		return s.locks.LockSet(session, lock.SetRequest{
+			ID: req.Lock, Lockspace: req.Lockspace, Flags: req.Flags, Terms: req.Terms, Entries: req.Entries,
 		})
 	case OpConvert:
-		return s.locks.Convert(session, lock.ConvertRequest{ID: req.Lock, Mode: req.Mode, Flags: req.Flags, Value: req.Value})
+		return s.locks.Convert(session, lock.ConvertRequest{
+			ID: req.Lock, Mode: req.Mode, Flags: req.Flags, Value: req.Value, Terms: req.Terms,
+		})
 	case OpUnlock:
 		return s.locks.Unlock(session, lock.UnlockRequest{ID: req.Lock, Flags: req.Flags, Value: req.Value})
 	case OpCancel:

@@ -132,6 +132,9 @@ type Result struct {
 	Node string
 	// Ended are the sessions that are over.
 	Ended []uint64
+	// Watched is true while requests wait that have an owner, a time-out, or belong
+	// to a set. It is no part of the answer.
+	Watched bool
 }
 
 // Reply answers one request of one session.

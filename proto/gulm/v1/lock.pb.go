@@ -89,6 +89,12 @@ const (
 	// Give up what the session holds on keys that match the mask `name`, as if its
 	// node had died: it stays frozen until it is dropped.
 	Op_OP_GULM_WITHDRAW Op = 23
+	// Take several locks of one lockspace, all or nothing, in the order of their
+	// names. `lock` is the number of the set, from the same numbers as the locks',
+	// for CANCEL and UNLOCK while it waits and for a DENIED event. GRANTED (with
+	// `number` locks) or QUEUED; a GRANTED event for each lock tells of it when the
+	// set is whole, also if that is at once.
+	Op_OP_LOCK_SET Op = 12
 )
 
 // Enum value maps for Op.
@@ -119,6 +125,7 @@ var (
 		21: "OP_GULM_SYNC",
 		22: "OP_GULM_DROP",
 		23: "OP_GULM_WITHDRAW",
+		12: "OP_LOCK_SET",
 	}
 	Op_value = map[string]int32{
 		"OP_UNSPECIFIED":   0,
@@ -146,6 +153,7 @@ var (
 		"OP_GULM_SYNC":     21,
 		"OP_GULM_DROP":     22,
 		"OP_GULM_WITHDRAW": 23,
+		"OP_LOCK_SET":      12,
 	}
 )
 
@@ -575,6 +583,16 @@ type Request struct {
 	Value []byte `protobuf:"bytes,9,opt,name=value,proto3" json:"value,omitempty"`
 	// JOIN only: length of value blocks, 1 to 255; 0 for the lockspace's, or 32.
 	ValueLen uint32 `protobuf:"varint,10,opt,name=value_len,json=valueLen,proto3" json:"value_len,omitempty"`
+	// LOCK, CONVERT and LOCK_SET: the session's own number for whoever asks (a
+	// thread, a transaction), 0 for none. What one owner holds is given up only
+	// after all that it waits for has an answer; so who waits for it in a circle
+	// is told DEADLOCK.
+	Owner uint64 `protobuf:"varint,19,opt,name=owner,proto3" json:"owner,omitempty"`
+	// With FLAG_TIMEOUT: the request is denied with TIMED_OUT after so long, by the
+	// master's clock. A new master starts anew.
+	TimeoutMs uint32 `protobuf:"varint,20,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	// LOCK_SET only: 1 to 128 locks on different resources.
+	Entries []*SetEntry `protobuf:"bytes,21,rep,name=entries,proto3" json:"entries,omitempty"`
 	// MOUNT only: how many journals the file system has, 1 to 1024; 0 for a
 	// spectator that does not know. Its flags are those of MountFlag.
 	Journals uint32 `protobuf:"varint,23,opt,name=journals,proto3" json:"journals,omitempty"`
@@ -695,6 +713,27 @@ func (x *Request) GetValueLen() uint32 {
 	return 0
 }
 
+func (x *Request) GetOwner() uint64 {
+	if x != nil {
+		return x.Owner
+	}
+	return 0
+}
+
+func (x *Request) GetTimeoutMs() uint32 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+func (x *Request) GetEntries() []*SetEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
 func (x *Request) GetJournals() uint32 {
 	if x != nil {
 		return x.Journals
@@ -751,6 +790,77 @@ func (x *Request) GetNode() []byte {
 	return nil
 }
 
+// SetEntry is one lock of a set.
+type SetEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As Request.lock.
+	Lock uint64 `protobuf:"varint,1,opt,name=lock,proto3" json:"lock,omitempty"`
+	Name []byte `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Mode Mode   `protobuf:"varint,3,opt,name=mode,proto3,enum=gulm.v1.Mode" json:"mode,omitempty"`
+	// FLAG_VALBLK, FLAG_PERSISTENT, FLAG_NOCALLBACKS.
+	Flags         uint32 `protobuf:"varint,4,opt,name=flags,proto3" json:"flags,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetEntry) Reset() {
+	*x = SetEntry{}
+	mi := &file_gulm_v1_lock_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetEntry) ProtoMessage() {}
+
+func (x *SetEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_lock_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetEntry.ProtoReflect.Descriptor instead.
+func (*SetEntry) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SetEntry) GetLock() uint64 {
+	if x != nil {
+		return x.Lock
+	}
+	return 0
+}
+
+func (x *SetEntry) GetName() []byte {
+	if x != nil {
+		return x.Name
+	}
+	return nil
+}
+
+func (x *SetEntry) GetMode() Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return Mode_MODE_NL
+}
+
+func (x *SetEntry) GetFlags() uint32 {
+	if x != nil {
+		return x.Flags
+	}
+	return 0
+}
+
 type Reply struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Seq     uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
@@ -775,7 +885,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_gulm_v1_lock_proto_msgTypes[3]
+	mi := &file_gulm_v1_lock_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -787,7 +897,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_lock_proto_msgTypes[3]
+	mi := &file_gulm_v1_lock_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -800,7 +910,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{3}
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Reply) GetSeq() uint64 {
@@ -901,7 +1011,7 @@ type RangeConflict struct {
 
 func (x *RangeConflict) Reset() {
 	*x = RangeConflict{}
-	mi := &file_gulm_v1_lock_proto_msgTypes[4]
+	mi := &file_gulm_v1_lock_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -913,7 +1023,7 @@ func (x *RangeConflict) String() string {
 func (*RangeConflict) ProtoMessage() {}
 
 func (x *RangeConflict) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_lock_proto_msgTypes[4]
+	mi := &file_gulm_v1_lock_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -926,7 +1036,7 @@ func (x *RangeConflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeConflict.ProtoReflect.Descriptor instead.
 func (*RangeConflict) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{4}
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RangeConflict) GetSession() uint64 {
@@ -1005,7 +1115,7 @@ type GulmHolder struct {
 
 func (x *GulmHolder) Reset() {
 	*x = GulmHolder{}
-	mi := &file_gulm_v1_lock_proto_msgTypes[5]
+	mi := &file_gulm_v1_lock_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1017,7 +1127,7 @@ func (x *GulmHolder) String() string {
 func (*GulmHolder) ProtoMessage() {}
 
 func (x *GulmHolder) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_lock_proto_msgTypes[5]
+	mi := &file_gulm_v1_lock_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1030,7 +1140,7 @@ func (x *GulmHolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GulmHolder.ProtoReflect.Descriptor instead.
 func (*GulmHolder) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{5}
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GulmHolder) GetNode() string {
@@ -1092,14 +1202,16 @@ type Event struct {
 	Status uint32 `protobuf:"varint,5,opt,name=status,proto3" json:"status,omitempty"`
 	Value  []byte `protobuf:"bytes,6,opt,name=value,proto3" json:"value,omitempty"`
 	// DENIED only: one of package gulmerr's reasons.
-	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	// DENIED only: more about it, for people: the cycle of a deadlock.
+	Detail        string `protobuf:"bytes,19,opt,name=detail,proto3" json:"detail,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_gulm_v1_lock_proto_msgTypes[6]
+	mi := &file_gulm_v1_lock_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1111,7 +1223,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_lock_proto_msgTypes[6]
+	mi := &file_gulm_v1_lock_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1124,7 +1236,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{6}
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Event) GetLock() uint64 {
@@ -1176,6 +1288,13 @@ func (x *Event) GetReason() string {
 	return ""
 }
 
+func (x *Event) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
 // SessionReply: replies are to be handled before events.
 type SessionReply struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -1195,7 +1314,7 @@ type SessionReply struct {
 
 func (x *SessionReply) Reset() {
 	*x = SessionReply{}
-	mi := &file_gulm_v1_lock_proto_msgTypes[7]
+	mi := &file_gulm_v1_lock_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1326,7 @@ func (x *SessionReply) String() string {
 func (*SessionReply) ProtoMessage() {}
 
 func (x *SessionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_lock_proto_msgTypes[7]
+	mi := &file_gulm_v1_lock_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1339,7 @@ func (x *SessionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionReply.ProtoReflect.Descriptor instead.
 func (*SessionReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{7}
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SessionReply) GetReplies() []*Reply {
@@ -1283,7 +1402,7 @@ type JournalEvent struct {
 
 func (x *JournalEvent) Reset() {
 	*x = JournalEvent{}
-	mi := &file_gulm_v1_lock_proto_msgTypes[8]
+	mi := &file_gulm_v1_lock_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1295,7 +1414,7 @@ func (x *JournalEvent) String() string {
 func (*JournalEvent) ProtoMessage() {}
 
 func (x *JournalEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_lock_proto_msgTypes[8]
+	mi := &file_gulm_v1_lock_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1308,7 +1427,7 @@ func (x *JournalEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalEvent.ProtoReflect.Descriptor instead.
 func (*JournalEvent) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{8}
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *JournalEvent) GetKind() JournalEventKind {
@@ -1368,7 +1487,7 @@ type Attached struct {
 
 func (x *Attached) Reset() {
 	*x = Attached{}
-	mi := &file_gulm_v1_lock_proto_msgTypes[9]
+	mi := &file_gulm_v1_lock_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1380,7 +1499,7 @@ func (x *Attached) String() string {
 func (*Attached) ProtoMessage() {}
 
 func (x *Attached) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_lock_proto_msgTypes[9]
+	mi := &file_gulm_v1_lock_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1393,7 +1512,7 @@ func (x *Attached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attached.ProtoReflect.Descriptor instead.
 func (*Attached) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{9}
+	return file_gulm_v1_lock_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Attached) GetApplied() uint64 {
@@ -1425,7 +1544,7 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\blogin_id\x18\x02 \x01(\fR\aloginId\x12\x1d\n" +
 	"\n" +
 	"seen_index\x18\x03 \x01(\x04R\tseenIndex\x12\x1c\n" +
-	"\tconfirmed\x18\x04 \x01(\x04R\tconfirmed\"\xe5\x03\n" +
+	"\tconfirmed\x18\x04 \x01(\x04R\tconfirmed\"\xc7\x04\n" +
 	"\aRequest\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1b\n" +
 	"\x02op\x18\x02 \x01(\x0e2\v.gulm.v1.OpR\x02op\x12\x12\n" +
@@ -1437,7 +1556,11 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\x0e2\x0f.gulm.v1.PolicyR\x06policy\x12\x14\n" +
 	"\x05value\x18\t \x01(\fR\x05value\x12\x1b\n" +
 	"\tvalue_len\x18\n" +
-	" \x01(\rR\bvalueLen\x12\x1a\n" +
+	" \x01(\rR\bvalueLen\x12\x14\n" +
+	"\x05owner\x18\x13 \x01(\x04R\x05owner\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\x14 \x01(\rR\ttimeoutMs\x12+\n" +
+	"\aentries\x18\x15 \x03(\v2\x11.gulm.v1.SetEntryR\aentries\x12\x1a\n" +
 	"\bjournals\x18\x17 \x01(\rR\bjournals\x12\x10\n" +
 	"\x03jid\x18\x18 \x01(\rR\x03jid\x12\x1f\n" +
 	"\vrange_owner\x18\v \x01(\x04R\n" +
@@ -1448,7 +1571,12 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\n" +
 	"range_skip\x18\x0e \x01(\x04R\trangeSkip\x12\x10\n" +
 	"\x03sub\x18\x0f \x01(\x04R\x03sub\x12\x12\n" +
-	"\x04node\x18\x12 \x01(\fR\x04node\"\xd5\x02\n" +
+	"\x04node\x18\x12 \x01(\fR\x04node\"k\n" +
+	"\bSetEntry\x12\x12\n" +
+	"\x04lock\x18\x01 \x01(\x04R\x04lock\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\fR\x04name\x12!\n" +
+	"\x04mode\x18\x03 \x01(\x0e2\r.gulm.v1.ModeR\x04mode\x12\x14\n" +
+	"\x05flags\x18\x04 \x01(\rR\x05flags\"\xd5\x02\n" +
 	"\x05Reply\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12*\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x10.gulm.v1.OutcomeR\aoutcome\x12!\n" +
@@ -1478,7 +1606,7 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\x04mode\x18\x04 \x01(\x0e2\r.gulm.v1.ModeR\x04mode\x12\x14\n" +
 	"\x05start\x18\x05 \x01(\x04R\x05start\x12\x10\n" +
 	"\x03end\x18\x06 \x01(\x04R\x03end\x12\x16\n" +
-	"\x06frozen\x18\a \x01(\bR\x06frozen\"\xc2\x01\n" +
+	"\x06frozen\x18\a \x01(\bR\x06frozen\"\xda\x01\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04lock\x18\x01 \x01(\x04R\x04lock\x12&\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x12.gulm.v1.EventKindR\x04kind\x12!\n" +
@@ -1486,7 +1614,8 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\x05token\x18\x04 \x01(\x04R\x05token\x12\x16\n" +
 	"\x06status\x18\x05 \x01(\rR\x06status\x12\x14\n" +
 	"\x05value\x18\x06 \x01(\fR\x05value\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reason\"\xec\x01\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12\x16\n" +
+	"\x06detail\x18\x13 \x01(\tR\x06detail\"\xec\x01\n" +
 	"\fSessionReply\x12(\n" +
 	"\areplies\x18\x01 \x03(\v2\x0e.gulm.v1.ReplyR\areplies\x12&\n" +
 	"\x06events\x18\x02 \x03(\v2\x0e.gulm.v1.EventR\x06events\x12\x14\n" +
@@ -1503,7 +1632,7 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\vincarnation\x18\x06 \x01(\x04R\vincarnation\"8\n" +
 	"\bAttached\x12\x18\n" +
 	"\aapplied\x18\x01 \x01(\x04R\aapplied\x12\x12\n" +
-	"\x04term\x18\x02 \x01(\x04R\x04term*\xb0\x03\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term*\xc1\x03\n" +
 	"\x02Op\x12\x12\n" +
 	"\x0eOP_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aOP_LOCK\x10\x01\x12\x0e\n" +
@@ -1533,7 +1662,8 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\x0eOP_GULM_UNHOLD\x10\x14\x12\x10\n" +
 	"\fOP_GULM_SYNC\x10\x15\x12\x10\n" +
 	"\fOP_GULM_DROP\x10\x16\x12\x14\n" +
-	"\x10OP_GULM_WITHDRAW\x10\x17*:\n" +
+	"\x10OP_GULM_WITHDRAW\x10\x17\x12\x0f\n" +
+	"\vOP_LOCK_SET\x10\f*:\n" +
 	"\tMountFlag\x12\x13\n" +
 	"\x0fMOUNT_FLAG_NONE\x10\x00\x12\x18\n" +
 	"\x14MOUNT_FLAG_SPECTATOR\x10\x01*\xc2\x01\n" +
@@ -1572,7 +1702,7 @@ func file_gulm_v1_lock_proto_rawDescGZIP() []byte {
 }
 
 var file_gulm_v1_lock_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_gulm_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_gulm_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_gulm_v1_lock_proto_goTypes = []any{
 	(Op)(0),                // 0: gulm.v1.Op
 	(MountFlag)(0),         // 1: gulm.v1.MountFlag
@@ -1582,42 +1712,45 @@ var file_gulm_v1_lock_proto_goTypes = []any{
 	(*SessionRequest)(nil), // 5: gulm.v1.SessionRequest
 	(*Attach)(nil),         // 6: gulm.v1.Attach
 	(*Request)(nil),        // 7: gulm.v1.Request
-	(*Reply)(nil),          // 8: gulm.v1.Reply
-	(*RangeConflict)(nil),  // 9: gulm.v1.RangeConflict
-	(*GulmHolder)(nil),     // 10: gulm.v1.GulmHolder
-	(*Event)(nil),          // 11: gulm.v1.Event
-	(*SessionReply)(nil),   // 12: gulm.v1.SessionReply
-	(*JournalEvent)(nil),   // 13: gulm.v1.JournalEvent
-	(*Attached)(nil),       // 14: gulm.v1.Attached
-	(Mode)(0),              // 15: gulm.v1.Mode
-	(Policy)(0),            // 16: gulm.v1.Policy
+	(*SetEntry)(nil),       // 8: gulm.v1.SetEntry
+	(*Reply)(nil),          // 9: gulm.v1.Reply
+	(*RangeConflict)(nil),  // 10: gulm.v1.RangeConflict
+	(*GulmHolder)(nil),     // 11: gulm.v1.GulmHolder
+	(*Event)(nil),          // 12: gulm.v1.Event
+	(*SessionReply)(nil),   // 13: gulm.v1.SessionReply
+	(*JournalEvent)(nil),   // 14: gulm.v1.JournalEvent
+	(*Attached)(nil),       // 15: gulm.v1.Attached
+	(Mode)(0),              // 16: gulm.v1.Mode
+	(Policy)(0),            // 17: gulm.v1.Policy
 }
 var file_gulm_v1_lock_proto_depIdxs = []int32{
 	6,  // 0: gulm.v1.SessionRequest.attach:type_name -> gulm.v1.Attach
 	7,  // 1: gulm.v1.SessionRequest.requests:type_name -> gulm.v1.Request
 	0,  // 2: gulm.v1.Request.op:type_name -> gulm.v1.Op
-	15, // 3: gulm.v1.Request.mode:type_name -> gulm.v1.Mode
-	16, // 4: gulm.v1.Request.policy:type_name -> gulm.v1.Policy
-	2,  // 5: gulm.v1.Reply.outcome:type_name -> gulm.v1.Outcome
-	15, // 6: gulm.v1.Reply.mode:type_name -> gulm.v1.Mode
-	9,  // 7: gulm.v1.Reply.conflicts:type_name -> gulm.v1.RangeConflict
-	10, // 8: gulm.v1.Reply.holders:type_name -> gulm.v1.GulmHolder
-	15, // 9: gulm.v1.RangeConflict.mode:type_name -> gulm.v1.Mode
-	15, // 10: gulm.v1.GulmHolder.mode:type_name -> gulm.v1.Mode
-	3,  // 11: gulm.v1.Event.kind:type_name -> gulm.v1.EventKind
-	15, // 12: gulm.v1.Event.mode:type_name -> gulm.v1.Mode
-	8,  // 13: gulm.v1.SessionReply.replies:type_name -> gulm.v1.Reply
-	11, // 14: gulm.v1.SessionReply.events:type_name -> gulm.v1.Event
-	14, // 15: gulm.v1.SessionReply.attached:type_name -> gulm.v1.Attached
-	13, // 16: gulm.v1.SessionReply.journals:type_name -> gulm.v1.JournalEvent
-	4,  // 17: gulm.v1.JournalEvent.kind:type_name -> gulm.v1.JournalEventKind
-	5,  // 18: gulm.v1.LockService.Session:input_type -> gulm.v1.SessionRequest
-	12, // 19: gulm.v1.LockService.Session:output_type -> gulm.v1.SessionReply
-	19, // [19:20] is the sub-list for method output_type
-	18, // [18:19] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	16, // 3: gulm.v1.Request.mode:type_name -> gulm.v1.Mode
+	17, // 4: gulm.v1.Request.policy:type_name -> gulm.v1.Policy
+	8,  // 5: gulm.v1.Request.entries:type_name -> gulm.v1.SetEntry
+	16, // 6: gulm.v1.SetEntry.mode:type_name -> gulm.v1.Mode
+	2,  // 7: gulm.v1.Reply.outcome:type_name -> gulm.v1.Outcome
+	16, // 8: gulm.v1.Reply.mode:type_name -> gulm.v1.Mode
+	10, // 9: gulm.v1.Reply.conflicts:type_name -> gulm.v1.RangeConflict
+	11, // 10: gulm.v1.Reply.holders:type_name -> gulm.v1.GulmHolder
+	16, // 11: gulm.v1.RangeConflict.mode:type_name -> gulm.v1.Mode
+	16, // 12: gulm.v1.GulmHolder.mode:type_name -> gulm.v1.Mode
+	3,  // 13: gulm.v1.Event.kind:type_name -> gulm.v1.EventKind
+	16, // 14: gulm.v1.Event.mode:type_name -> gulm.v1.Mode
+	9,  // 15: gulm.v1.SessionReply.replies:type_name -> gulm.v1.Reply
+	12, // 16: gulm.v1.SessionReply.events:type_name -> gulm.v1.Event
+	15, // 17: gulm.v1.SessionReply.attached:type_name -> gulm.v1.Attached
+	14, // 18: gulm.v1.SessionReply.journals:type_name -> gulm.v1.JournalEvent
+	4,  // 19: gulm.v1.JournalEvent.kind:type_name -> gulm.v1.JournalEventKind
+	5,  // 20: gulm.v1.LockService.Session:input_type -> gulm.v1.SessionRequest
+	13, // 21: gulm.v1.LockService.Session:output_type -> gulm.v1.SessionReply
+	21, // [21:22] is the sub-list for method output_type
+	20, // [20:21] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_gulm_v1_lock_proto_init() }
@@ -1632,7 +1765,7 @@ func file_gulm_v1_lock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gulm_v1_lock_proto_rawDesc), len(file_gulm_v1_lock_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -124,6 +124,8 @@ const (
 	Flag_FLAG_ALTCW Flag = 65536
 	// Unlock whatever the lock waits for; every unlock does.
 	Flag_FLAG_FORCEUNLOCK Flag = 131072
+	// Wait for no longer than timeout_ms.
+	Flag_FLAG_TIMEOUT Flag = 262144
 	// Never send this lock a blocking callback (GULM: NoCallBacks).
 	Flag_FLAG_NOCALLBACKS Flag = 16777216
 	// Pass the remains of the dead, for the sake of their recovery, and come before
@@ -150,6 +152,7 @@ var (
 		32768:    "FLAG_ALTPR",
 		65536:    "FLAG_ALTCW",
 		131072:   "FLAG_FORCEUNLOCK",
+		262144:   "FLAG_TIMEOUT",
 		16777216: "FLAG_NOCALLBACKS",
 		33554432: "FLAG_RECOVERY",
 	}
@@ -170,6 +173,7 @@ var (
 		"FLAG_ALTPR":       32768,
 		"FLAG_ALTCW":       65536,
 		"FLAG_FORCEUNLOCK": 131072,
+		"FLAG_TIMEOUT":     262144,
 		"FLAG_NOCALLBACKS": 16777216,
 		"FLAG_RECOVERY":    33554432,
 	}
@@ -780,7 +784,7 @@ const file_gulm_v1_types_proto_rawDesc = "" +
 	"\aMODE_CW\x10\x02\x12\v\n" +
 	"\aMODE_PR\x10\x03\x12\v\n" +
 	"\aMODE_PW\x10\x04\x12\v\n" +
-	"\aMODE_EX\x10\x05*\xea\x02\n" +
+	"\aMODE_EX\x10\x05*\xfe\x02\n" +
 	"\x04Flag\x12\r\n" +
 	"\tFLAG_NONE\x10\x00\x12\x10\n" +
 	"\fFLAG_NOQUEUE\x10\x01\x12\x0f\n" +
@@ -799,7 +803,8 @@ const file_gulm_v1_types_proto_rawDesc = "" +
 	"FLAG_ALTPR\x10\x80\x80\x02\x12\x10\n" +
 	"\n" +
 	"FLAG_ALTCW\x10\x80\x80\x04\x12\x16\n" +
-	"\x10FLAG_FORCEUNLOCK\x10\x80\x80\b\x12\x17\n" +
+	"\x10FLAG_FORCEUNLOCK\x10\x80\x80\b\x12\x12\n" +
+	"\fFLAG_TIMEOUT\x10\x80\x80\x10\x12\x17\n" +
 	"\x10FLAG_NOCALLBACKS\x10\x80\x80\x80\b\x12\x14\n" +
 	"\rFLAG_RECOVERY\x10\x80\x80\x80\x10*j\n" +
 	"\bJoinFlag\x12\x12\n" +

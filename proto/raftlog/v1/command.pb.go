@@ -657,6 +657,11 @@ type Request struct {
 	Policy    uint32                 `protobuf:"varint,8,opt,name=policy,proto3" json:"policy,omitempty"`
 	Value     []byte                 `protobuf:"bytes,9,opt,name=value,proto3" json:"value,omitempty"`
 	ValueLen  uint32                 `protobuf:"varint,10,opt,name=value_len,json=valueLen,proto3" json:"value_len,omitempty"`
+	// The session's number for whoever asks.
+	Owner     uint64 `protobuf:"varint,19,opt,name=owner,proto3" json:"owner,omitempty"`
+	TimeoutMs uint32 `protobuf:"varint,20,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	// Of a set of locks.
+	Entries []*SetEntry `protobuf:"bytes,21,rep,name=entries,proto3" json:"entries,omitempty"`
 	// How many journals the file system has, and the one that was recovered.
 	Journals uint32 `protobuf:"varint,23,opt,name=journals,proto3" json:"journals,omitempty"`
 	Jid      uint32 `protobuf:"varint,24,opt,name=jid,proto3" json:"jid,omitempty"`
@@ -772,6 +777,27 @@ func (x *Request) GetValueLen() uint32 {
 	return 0
 }
 
+func (x *Request) GetOwner() uint64 {
+	if x != nil {
+		return x.Owner
+	}
+	return 0
+}
+
+func (x *Request) GetTimeoutMs() uint32 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+func (x *Request) GetEntries() []*SetEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
 func (x *Request) GetJournals() uint32 {
 	if x != nil {
 		return x.Journals
@@ -828,6 +854,75 @@ func (x *Request) GetNode() []byte {
 	return nil
 }
 
+// SetEntry is one lock of a set.
+type SetEntry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lock          uint64                 `protobuf:"varint,1,opt,name=lock,proto3" json:"lock,omitempty"`
+	Name          []byte                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Mode          uint32                 `protobuf:"varint,3,opt,name=mode,proto3" json:"mode,omitempty"`
+	Flags         uint32                 `protobuf:"varint,4,opt,name=flags,proto3" json:"flags,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetEntry) Reset() {
+	*x = SetEntry{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetEntry) ProtoMessage() {}
+
+func (x *SetEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetEntry.ProtoReflect.Descriptor instead.
+func (*SetEntry) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SetEntry) GetLock() uint64 {
+	if x != nil {
+		return x.Lock
+	}
+	return 0
+}
+
+func (x *SetEntry) GetName() []byte {
+	if x != nil {
+		return x.Name
+	}
+	return nil
+}
+
+func (x *SetEntry) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *SetEntry) GetFlags() uint32 {
+	if x != nil {
+		return x.Flags
+	}
+	return 0
+}
+
 type Login struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Node    string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -848,7 +943,7 @@ type Login struct {
 
 func (x *Login) Reset() {
 	*x = Login{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[6]
+	mi := &file_raftlog_v1_command_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +955,7 @@ func (x *Login) String() string {
 func (*Login) ProtoMessage() {}
 
 func (x *Login) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[6]
+	mi := &file_raftlog_v1_command_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +968,7 @@ func (x *Login) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Login.ProtoReflect.Descriptor instead.
 func (*Login) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{6}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Login) GetNode() string {
@@ -941,7 +1036,7 @@ type Logout struct {
 
 func (x *Logout) Reset() {
 	*x = Logout{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[7]
+	mi := &file_raftlog_v1_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1048,7 @@ func (x *Logout) String() string {
 func (*Logout) ProtoMessage() {}
 
 func (x *Logout) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[7]
+	mi := &file_raftlog_v1_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1061,7 @@ func (x *Logout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Logout.ProtoReflect.Descriptor instead.
 func (*Logout) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{7}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Logout) GetSession() uint64 {
@@ -996,7 +1091,7 @@ type Expire struct {
 
 func (x *Expire) Reset() {
 	*x = Expire{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[8]
+	mi := &file_raftlog_v1_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +1103,7 @@ func (x *Expire) String() string {
 func (*Expire) ProtoMessage() {}
 
 func (x *Expire) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[8]
+	mi := &file_raftlog_v1_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +1116,7 @@ func (x *Expire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expire.ProtoReflect.Descriptor instead.
 func (*Expire) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{8}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Expire) GetTerm() uint64 {
@@ -1091,7 +1186,7 @@ type FenceBegin struct {
 
 func (x *FenceBegin) Reset() {
 	*x = FenceBegin{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[9]
+	mi := &file_raftlog_v1_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1103,7 +1198,7 @@ func (x *FenceBegin) String() string {
 func (*FenceBegin) ProtoMessage() {}
 
 func (x *FenceBegin) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[9]
+	mi := &file_raftlog_v1_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1116,7 +1211,7 @@ func (x *FenceBegin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceBegin.ProtoReflect.Descriptor instead.
 func (*FenceBegin) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{9}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *FenceBegin) GetTerm() uint64 {
@@ -1162,7 +1257,7 @@ type FenceAttempted struct {
 
 func (x *FenceAttempted) Reset() {
 	*x = FenceAttempted{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[10]
+	mi := &file_raftlog_v1_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1174,7 +1269,7 @@ func (x *FenceAttempted) String() string {
 func (*FenceAttempted) ProtoMessage() {}
 
 func (x *FenceAttempted) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[10]
+	mi := &file_raftlog_v1_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1187,7 +1282,7 @@ func (x *FenceAttempted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceAttempted.ProtoReflect.Descriptor instead.
 func (*FenceAttempted) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{10}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FenceAttempted) GetTerm() uint64 {
@@ -1291,7 +1386,7 @@ type FenceStarted struct {
 
 func (x *FenceStarted) Reset() {
 	*x = FenceStarted{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[11]
+	mi := &file_raftlog_v1_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1398,7 @@ func (x *FenceStarted) String() string {
 func (*FenceStarted) ProtoMessage() {}
 
 func (x *FenceStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[11]
+	mi := &file_raftlog_v1_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1411,7 @@ func (x *FenceStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceStarted.ProtoReflect.Descriptor instead.
 func (*FenceStarted) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{11}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FenceStarted) GetTerm() uint64 {
@@ -1382,7 +1477,7 @@ type FenceSeen struct {
 
 func (x *FenceSeen) Reset() {
 	*x = FenceSeen{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[12]
+	mi := &file_raftlog_v1_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1394,7 +1489,7 @@ func (x *FenceSeen) String() string {
 func (*FenceSeen) ProtoMessage() {}
 
 func (x *FenceSeen) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[12]
+	mi := &file_raftlog_v1_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1407,7 +1502,7 @@ func (x *FenceSeen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceSeen.ProtoReflect.Descriptor instead.
 func (*FenceSeen) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{12}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FenceSeen) GetTerm() uint64 {
@@ -1455,7 +1550,7 @@ type Outlet struct {
 
 func (x *Outlet) Reset() {
 	*x = Outlet{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[13]
+	mi := &file_raftlog_v1_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1467,7 +1562,7 @@ func (x *Outlet) String() string {
 func (*Outlet) ProtoMessage() {}
 
 func (x *Outlet) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[13]
+	mi := &file_raftlog_v1_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1480,7 +1575,7 @@ func (x *Outlet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outlet.ProtoReflect.Descriptor instead.
 func (*Outlet) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{13}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Outlet) GetDevice() string {
@@ -1552,7 +1647,7 @@ type FenceReleased struct {
 
 func (x *FenceReleased) Reset() {
 	*x = FenceReleased{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[14]
+	mi := &file_raftlog_v1_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1659,7 @@ func (x *FenceReleased) String() string {
 func (*FenceReleased) ProtoMessage() {}
 
 func (x *FenceReleased) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[14]
+	mi := &file_raftlog_v1_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1672,7 @@ func (x *FenceReleased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceReleased.ProtoReflect.Descriptor instead.
 func (*FenceReleased) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{14}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *FenceReleased) GetTerm() uint64 {
@@ -1618,7 +1713,7 @@ type FenceManual struct {
 
 func (x *FenceManual) Reset() {
 	*x = FenceManual{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[15]
+	mi := &file_raftlog_v1_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1630,7 +1725,7 @@ func (x *FenceManual) String() string {
 func (*FenceManual) ProtoMessage() {}
 
 func (x *FenceManual) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[15]
+	mi := &file_raftlog_v1_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1643,7 +1738,7 @@ func (x *FenceManual) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceManual.ProtoReflect.Descriptor instead.
 func (*FenceManual) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{15}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FenceManual) GetNode() string {
@@ -1709,7 +1804,7 @@ type FenceProved struct {
 
 func (x *FenceProved) Reset() {
 	*x = FenceProved{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[16]
+	mi := &file_raftlog_v1_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1721,7 +1816,7 @@ func (x *FenceProved) String() string {
 func (*FenceProved) ProtoMessage() {}
 
 func (x *FenceProved) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[16]
+	mi := &file_raftlog_v1_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1734,7 +1829,7 @@ func (x *FenceProved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceProved.ProtoReflect.Descriptor instead.
 func (*FenceProved) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{16}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *FenceProved) GetTerm() uint64 {
@@ -1784,7 +1879,7 @@ type FenceAcknowledged struct {
 
 func (x *FenceAcknowledged) Reset() {
 	*x = FenceAcknowledged{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[17]
+	mi := &file_raftlog_v1_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1796,7 +1891,7 @@ func (x *FenceAcknowledged) String() string {
 func (*FenceAcknowledged) ProtoMessage() {}
 
 func (x *FenceAcknowledged) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[17]
+	mi := &file_raftlog_v1_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1809,7 +1904,7 @@ func (x *FenceAcknowledged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceAcknowledged.ProtoReflect.Descriptor instead.
 func (*FenceAcknowledged) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{17}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FenceAcknowledged) GetTerm() uint64 {
@@ -1851,7 +1946,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[18]
+	mi := &file_raftlog_v1_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1863,7 +1958,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[18]
+	mi := &file_raftlog_v1_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1876,7 +1971,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{18}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Check) GetIndex() uint64 {
@@ -1902,7 +1997,7 @@ type ServerLeft struct {
 
 func (x *ServerLeft) Reset() {
 	*x = ServerLeft{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[19]
+	mi := &file_raftlog_v1_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1914,7 +2009,7 @@ func (x *ServerLeft) String() string {
 func (*ServerLeft) ProtoMessage() {}
 
 func (x *ServerLeft) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[19]
+	mi := &file_raftlog_v1_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1927,7 +2022,7 @@ func (x *ServerLeft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerLeft.ProtoReflect.Descriptor instead.
 func (*ServerLeft) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{19}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ServerLeft) GetServer() string {
@@ -1951,7 +2046,7 @@ type ServerEntered struct {
 
 func (x *ServerEntered) Reset() {
 	*x = ServerEntered{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[20]
+	mi := &file_raftlog_v1_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1963,7 +2058,7 @@ func (x *ServerEntered) String() string {
 func (*ServerEntered) ProtoMessage() {}
 
 func (x *ServerEntered) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[20]
+	mi := &file_raftlog_v1_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1976,7 +2071,7 @@ func (x *ServerEntered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerEntered.ProtoReflect.Descriptor instead.
 func (*ServerEntered) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{20}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ServerEntered) GetServer() string {
@@ -2009,18 +2104,22 @@ func (x *ServerEntered) GetFlags() uint32 {
 
 // Deny ends what a lock waits for.
 type Deny struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
-	Session       uint64                 `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
-	Lock          uint64                 `protobuf:"varint,3,opt,name=lock,proto3" json:"lock,omitempty"`
-	Reason        uint32                 `protobuf:"varint,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Term    uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	Session uint64                 `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
+	Lock    uint64                 `protobuf:"varint,3,opt,name=lock,proto3" json:"lock,omitempty"`
+	Reason  uint32                 `protobuf:"varint,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The log index at which the wait began; 0 for whatever it waits for.
+	Since uint64 `protobuf:"varint,5,opt,name=since,proto3" json:"since,omitempty"`
+	// The deadlock that this ends: it must still be there.
+	Cycle         []*Step `protobuf:"bytes,6,rep,name=cycle,proto3" json:"cycle,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Deny) Reset() {
 	*x = Deny{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[21]
+	mi := &file_raftlog_v1_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2032,7 +2131,7 @@ func (x *Deny) String() string {
 func (*Deny) ProtoMessage() {}
 
 func (x *Deny) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[21]
+	mi := &file_raftlog_v1_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2045,7 +2144,7 @@ func (x *Deny) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deny.ProtoReflect.Descriptor instead.
 func (*Deny) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{21}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Deny) GetTerm() uint64 {
@@ -2076,6 +2175,90 @@ func (x *Deny) GetReason() uint32 {
 	return 0
 }
 
+func (x *Deny) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *Deny) GetCycle() []*Step {
+	if x != nil {
+		return x.Cycle
+	}
+	return nil
+}
+
+// Step is one wait of a cycle: a lock that is queued, and the lock that
+// it waits for.
+type Step struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Lock          uint64                 `protobuf:"varint,2,opt,name=lock,proto3" json:"lock,omitempty"`
+	BySession     uint64                 `protobuf:"varint,3,opt,name=by_session,json=bySession,proto3" json:"by_session,omitempty"`
+	ByLock        uint64                 `protobuf:"varint,4,opt,name=by_lock,json=byLock,proto3" json:"by_lock,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Step) Reset() {
+	*x = Step{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Step) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Step) ProtoMessage() {}
+
+func (x *Step) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Step.ProtoReflect.Descriptor instead.
+func (*Step) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Step) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *Step) GetLock() uint64 {
+	if x != nil {
+		return x.Lock
+	}
+	return 0
+}
+
+func (x *Step) GetBySession() uint64 {
+	if x != nil {
+		return x.BySession
+	}
+	return 0
+}
+
+func (x *Step) GetByLock() uint64 {
+	if x != nil {
+		return x.ByLock
+	}
+	return 0
+}
+
 // EndSession ends a session whose silence does not fail its node.
 type EndSession struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -2091,7 +2274,7 @@ type EndSession struct {
 
 func (x *EndSession) Reset() {
 	*x = EndSession{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[22]
+	mi := &file_raftlog_v1_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2103,7 +2286,7 @@ func (x *EndSession) String() string {
 func (*EndSession) ProtoMessage() {}
 
 func (x *EndSession) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[22]
+	mi := &file_raftlog_v1_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2116,7 +2299,7 @@ func (x *EndSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSession.ProtoReflect.Descriptor instead.
 func (*EndSession) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{22}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *EndSession) GetTerm() uint64 {
@@ -2160,7 +2343,7 @@ type PauseFencing struct {
 
 func (x *PauseFencing) Reset() {
 	*x = PauseFencing{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[23]
+	mi := &file_raftlog_v1_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2172,7 +2355,7 @@ func (x *PauseFencing) String() string {
 func (*PauseFencing) ProtoMessage() {}
 
 func (x *PauseFencing) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[23]
+	mi := &file_raftlog_v1_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2185,7 +2368,7 @@ func (x *PauseFencing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseFencing.ProtoReflect.Descriptor instead.
 func (*PauseFencing) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{23}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PauseFencing) GetTerm() uint64 {
@@ -2222,7 +2405,7 @@ type ResumeFencing struct {
 
 func (x *ResumeFencing) Reset() {
 	*x = ResumeFencing{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[24]
+	mi := &file_raftlog_v1_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2234,7 +2417,7 @@ func (x *ResumeFencing) String() string {
 func (*ResumeFencing) ProtoMessage() {}
 
 func (x *ResumeFencing) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[24]
+	mi := &file_raftlog_v1_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2247,7 +2430,7 @@ func (x *ResumeFencing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeFencing.ProtoReflect.Descriptor instead.
 func (*ResumeFencing) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{24}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ResumeFencing) GetTerm() uint64 {
@@ -2323,7 +2506,7 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x05Group\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x1c\n" +
 	"\tconfirmed\x18\x02 \x01(\x04R\tconfirmed\x12/\n" +
-	"\brequests\x18\x03 \x03(\v2\x13.raftlog.v1.RequestR\brequests\"\xb8\x03\n" +
+	"\brequests\x18\x03 \x03(\v2\x13.raftlog.v1.RequestR\brequests\"\x9d\x04\n" +
 	"\aRequest\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x0e\n" +
 	"\x02op\x18\x02 \x01(\rR\x02op\x12\x12\n" +
@@ -2335,7 +2518,11 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\rR\x06policy\x12\x14\n" +
 	"\x05value\x18\t \x01(\fR\x05value\x12\x1b\n" +
 	"\tvalue_len\x18\n" +
-	" \x01(\rR\bvalueLen\x12\x1a\n" +
+	" \x01(\rR\bvalueLen\x12\x14\n" +
+	"\x05owner\x18\x13 \x01(\x04R\x05owner\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\x14 \x01(\rR\ttimeoutMs\x12.\n" +
+	"\aentries\x18\x15 \x03(\v2\x14.raftlog.v1.SetEntryR\aentries\x12\x1a\n" +
 	"\bjournals\x18\x17 \x01(\rR\bjournals\x12\x10\n" +
 	"\x03jid\x18\x18 \x01(\rR\x03jid\x12\x1f\n" +
 	"\vrange_owner\x18\v \x01(\x04R\n" +
@@ -2346,7 +2533,12 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"range_skip\x18\x0e \x01(\x04R\trangeSkip\x12\x10\n" +
 	"\x03sub\x18\x0f \x01(\x04R\x03sub\x12\x12\n" +
-	"\x04node\x18\x12 \x01(\fR\x04node\"\xd9\x01\n" +
+	"\x04node\x18\x12 \x01(\fR\x04node\"\\\n" +
+	"\bSetEntry\x12\x12\n" +
+	"\x04lock\x18\x01 \x01(\x04R\x04lock\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\fR\x04name\x12\x12\n" +
+	"\x04mode\x18\x03 \x01(\rR\x04mode\x12\x14\n" +
+	"\x05flags\x18\x04 \x01(\rR\x05flags\"\xd9\x01\n" +
 	"\x05Login\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x19\n" +
@@ -2444,12 +2636,20 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12\x17\n" +
 	"\aboot_id\x18\x14 \x01(\tR\x06bootId\x12\x1a\n" +
 	"\breplaces\x18\x15 \x01(\x04R\breplaces\x12\x14\n" +
-	"\x05flags\x18\x16 \x01(\rR\x05flags\"`\n" +
+	"\x05flags\x18\x16 \x01(\rR\x05flags\"\x9e\x01\n" +
 	"\x04Deny\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x12\x12\n" +
 	"\x04lock\x18\x03 \x01(\x04R\x04lock\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\rR\x06reason\"v\n" +
+	"\x06reason\x18\x04 \x01(\rR\x06reason\x12\x14\n" +
+	"\x05since\x18\x05 \x01(\x04R\x05since\x12&\n" +
+	"\x05cycle\x18\x06 \x03(\v2\x10.raftlog.v1.StepR\x05cycle\"l\n" +
+	"\x04Step\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
+	"\x04lock\x18\x02 \x01(\x04R\x04lock\x12\x1d\n" +
+	"\n" +
+	"by_session\x18\x03 \x01(\x04R\tbySession\x12\x17\n" +
+	"\aby_lock\x18\x04 \x01(\x04R\x06byLock\"v\n" +
 	"\n" +
 	"EndSession\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x18\n" +
@@ -2478,7 +2678,7 @@ func file_raftlog_v1_command_proto_rawDescGZIP() []byte {
 	return file_raftlog_v1_command_proto_rawDescData
 }
 
-var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_raftlog_v1_command_proto_goTypes = []any{
 	(*Command)(nil),           // 0: raftlog.v1.Command
 	(*BeginTerm)(nil),         // 1: raftlog.v1.BeginTerm
@@ -2486,57 +2686,61 @@ var file_raftlog_v1_command_proto_goTypes = []any{
 	(*Batch)(nil),             // 3: raftlog.v1.Batch
 	(*Group)(nil),             // 4: raftlog.v1.Group
 	(*Request)(nil),           // 5: raftlog.v1.Request
-	(*Login)(nil),             // 6: raftlog.v1.Login
-	(*Logout)(nil),            // 7: raftlog.v1.Logout
-	(*Expire)(nil),            // 8: raftlog.v1.Expire
-	(*FenceBegin)(nil),        // 9: raftlog.v1.FenceBegin
-	(*FenceAttempted)(nil),    // 10: raftlog.v1.FenceAttempted
-	(*FenceStarted)(nil),      // 11: raftlog.v1.FenceStarted
-	(*FenceSeen)(nil),         // 12: raftlog.v1.FenceSeen
-	(*Outlet)(nil),            // 13: raftlog.v1.Outlet
-	(*FenceReleased)(nil),     // 14: raftlog.v1.FenceReleased
-	(*FenceManual)(nil),       // 15: raftlog.v1.FenceManual
-	(*FenceProved)(nil),       // 16: raftlog.v1.FenceProved
-	(*FenceAcknowledged)(nil), // 17: raftlog.v1.FenceAcknowledged
-	(*Check)(nil),             // 18: raftlog.v1.Check
-	(*ServerLeft)(nil),        // 19: raftlog.v1.ServerLeft
-	(*ServerEntered)(nil),     // 20: raftlog.v1.ServerEntered
-	(*Deny)(nil),              // 21: raftlog.v1.Deny
-	(*EndSession)(nil),        // 22: raftlog.v1.EndSession
-	(*PauseFencing)(nil),      // 23: raftlog.v1.PauseFencing
-	(*ResumeFencing)(nil),     // 24: raftlog.v1.ResumeFencing
+	(*SetEntry)(nil),          // 6: raftlog.v1.SetEntry
+	(*Login)(nil),             // 7: raftlog.v1.Login
+	(*Logout)(nil),            // 8: raftlog.v1.Logout
+	(*Expire)(nil),            // 9: raftlog.v1.Expire
+	(*FenceBegin)(nil),        // 10: raftlog.v1.FenceBegin
+	(*FenceAttempted)(nil),    // 11: raftlog.v1.FenceAttempted
+	(*FenceStarted)(nil),      // 12: raftlog.v1.FenceStarted
+	(*FenceSeen)(nil),         // 13: raftlog.v1.FenceSeen
+	(*Outlet)(nil),            // 14: raftlog.v1.Outlet
+	(*FenceReleased)(nil),     // 15: raftlog.v1.FenceReleased
+	(*FenceManual)(nil),       // 16: raftlog.v1.FenceManual
+	(*FenceProved)(nil),       // 17: raftlog.v1.FenceProved
+	(*FenceAcknowledged)(nil), // 18: raftlog.v1.FenceAcknowledged
+	(*Check)(nil),             // 19: raftlog.v1.Check
+	(*ServerLeft)(nil),        // 20: raftlog.v1.ServerLeft
+	(*ServerEntered)(nil),     // 21: raftlog.v1.ServerEntered
+	(*Deny)(nil),              // 22: raftlog.v1.Deny
+	(*Step)(nil),              // 23: raftlog.v1.Step
+	(*EndSession)(nil),        // 24: raftlog.v1.EndSession
+	(*PauseFencing)(nil),      // 25: raftlog.v1.PauseFencing
+	(*ResumeFencing)(nil),     // 26: raftlog.v1.ResumeFencing
 }
 var file_raftlog_v1_command_proto_depIdxs = []int32{
 	1,  // 0: raftlog.v1.Command.begin_term:type_name -> raftlog.v1.BeginTerm
 	3,  // 1: raftlog.v1.Command.batch:type_name -> raftlog.v1.Batch
-	6,  // 2: raftlog.v1.Command.login:type_name -> raftlog.v1.Login
-	7,  // 3: raftlog.v1.Command.logout:type_name -> raftlog.v1.Logout
-	8,  // 4: raftlog.v1.Command.expire:type_name -> raftlog.v1.Expire
-	9,  // 5: raftlog.v1.Command.fence_begin:type_name -> raftlog.v1.FenceBegin
-	10, // 6: raftlog.v1.Command.fence_attempted:type_name -> raftlog.v1.FenceAttempted
-	16, // 7: raftlog.v1.Command.fence_proved:type_name -> raftlog.v1.FenceProved
-	17, // 8: raftlog.v1.Command.fence_acknowledged:type_name -> raftlog.v1.FenceAcknowledged
-	18, // 9: raftlog.v1.Command.check:type_name -> raftlog.v1.Check
-	19, // 10: raftlog.v1.Command.server_left:type_name -> raftlog.v1.ServerLeft
-	20, // 11: raftlog.v1.Command.server_entered:type_name -> raftlog.v1.ServerEntered
-	21, // 12: raftlog.v1.Command.deny:type_name -> raftlog.v1.Deny
-	22, // 13: raftlog.v1.Command.end_session:type_name -> raftlog.v1.EndSession
-	23, // 14: raftlog.v1.Command.pause_fencing:type_name -> raftlog.v1.PauseFencing
-	24, // 15: raftlog.v1.Command.resume_fencing:type_name -> raftlog.v1.ResumeFencing
-	12, // 16: raftlog.v1.Command.fence_seen:type_name -> raftlog.v1.FenceSeen
-	11, // 17: raftlog.v1.Command.fence_started:type_name -> raftlog.v1.FenceStarted
-	14, // 18: raftlog.v1.Command.fence_released:type_name -> raftlog.v1.FenceReleased
-	15, // 19: raftlog.v1.Command.fence_manual:type_name -> raftlog.v1.FenceManual
+	7,  // 2: raftlog.v1.Command.login:type_name -> raftlog.v1.Login
+	8,  // 3: raftlog.v1.Command.logout:type_name -> raftlog.v1.Logout
+	9,  // 4: raftlog.v1.Command.expire:type_name -> raftlog.v1.Expire
+	10, // 5: raftlog.v1.Command.fence_begin:type_name -> raftlog.v1.FenceBegin
+	11, // 6: raftlog.v1.Command.fence_attempted:type_name -> raftlog.v1.FenceAttempted
+	17, // 7: raftlog.v1.Command.fence_proved:type_name -> raftlog.v1.FenceProved
+	18, // 8: raftlog.v1.Command.fence_acknowledged:type_name -> raftlog.v1.FenceAcknowledged
+	19, // 9: raftlog.v1.Command.check:type_name -> raftlog.v1.Check
+	20, // 10: raftlog.v1.Command.server_left:type_name -> raftlog.v1.ServerLeft
+	21, // 11: raftlog.v1.Command.server_entered:type_name -> raftlog.v1.ServerEntered
+	22, // 12: raftlog.v1.Command.deny:type_name -> raftlog.v1.Deny
+	24, // 13: raftlog.v1.Command.end_session:type_name -> raftlog.v1.EndSession
+	25, // 14: raftlog.v1.Command.pause_fencing:type_name -> raftlog.v1.PauseFencing
+	26, // 15: raftlog.v1.Command.resume_fencing:type_name -> raftlog.v1.ResumeFencing
+	13, // 16: raftlog.v1.Command.fence_seen:type_name -> raftlog.v1.FenceSeen
+	12, // 17: raftlog.v1.Command.fence_started:type_name -> raftlog.v1.FenceStarted
+	15, // 18: raftlog.v1.Command.fence_released:type_name -> raftlog.v1.FenceReleased
+	16, // 19: raftlog.v1.Command.fence_manual:type_name -> raftlog.v1.FenceManual
 	2,  // 20: raftlog.v1.BeginTerm.limits:type_name -> raftlog.v1.Limits
 	4,  // 21: raftlog.v1.Batch.groups:type_name -> raftlog.v1.Group
 	5,  // 22: raftlog.v1.Group.requests:type_name -> raftlog.v1.Request
-	13, // 23: raftlog.v1.FenceSeen.outlets:type_name -> raftlog.v1.Outlet
-	10, // 24: raftlog.v1.FenceManual.attempts:type_name -> raftlog.v1.FenceAttempted
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	6,  // 23: raftlog.v1.Request.entries:type_name -> raftlog.v1.SetEntry
+	14, // 24: raftlog.v1.FenceSeen.outlets:type_name -> raftlog.v1.Outlet
+	11, // 25: raftlog.v1.FenceManual.attempts:type_name -> raftlog.v1.FenceAttempted
+	23, // 26: raftlog.v1.Deny.cycle:type_name -> raftlog.v1.Step
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_raftlog_v1_command_proto_init() }
@@ -2572,7 +2776,7 @@ func file_raftlog_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftlog_v1_command_proto_rawDesc), len(file_raftlog_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

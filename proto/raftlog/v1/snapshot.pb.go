@@ -838,7 +838,9 @@ type Owner struct {
 	Frozen  bool                   `protobuf:"varint,3,opt,name=frozen,proto3" json:"frozen,omitempty"`
 	Ended   []*Ended               `protobuf:"bytes,4,rep,name=ended,proto3" json:"ended,omitempty"`
 	// Remains of a node that was declared dead and whose fence is not proved.
-	Doubted       bool `protobuf:"varint,45,opt,name=doubted,proto3" json:"doubted,omitempty"`
+	Doubted bool `protobuf:"varint,45,opt,name=doubted,proto3" json:"doubted,omitempty"`
+	// Sets that wait.
+	Sets          []*LockSet `protobuf:"bytes,15,rep,name=sets,proto3" json:"sets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -908,6 +910,13 @@ func (x *Owner) GetDoubted() bool {
 	return false
 }
 
+func (x *Owner) GetSets() []*LockSet {
+	if x != nil {
+		return x.Sets
+	}
+	return nil
+}
+
 // Ended is a waiting request that was denied and whose session has not said yet
 // that it knows.
 type Ended struct {
@@ -916,8 +925,10 @@ type Ended struct {
 	Reason  uint32                 `protobuf:"varint,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	Changed uint64                 `protobuf:"varint,3,opt,name=changed,proto3" json:"changed,omitempty"`
 	// Of a request for a range that was granted, whose reason is 0.
-	Mode          uint32 `protobuf:"varint,40,opt,name=mode,proto3" json:"mode,omitempty"`
-	Token         uint64 `protobuf:"varint,41,opt,name=token,proto3" json:"token,omitempty"`
+	Mode  uint32 `protobuf:"varint,40,opt,name=mode,proto3" json:"mode,omitempty"`
+	Token uint64 `protobuf:"varint,41,opt,name=token,proto3" json:"token,omitempty"`
+	// The deadlock, for people.
+	Detail        string `protobuf:"bytes,15,opt,name=detail,proto3" json:"detail,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -987,6 +998,117 @@ func (x *Ended) GetToken() uint64 {
 	return 0
 }
 
+func (x *Ended) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+// LockSet is a set of locks that waits.
+type LockSet struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Set       uint64                 `protobuf:"varint,1,opt,name=set,proto3" json:"set,omitempty"`
+	Lockspace uint32                 `protobuf:"varint,2,opt,name=lockspace,proto3" json:"lockspace,omitempty"`
+	Flags     uint32                 `protobuf:"varint,3,opt,name=flags,proto3" json:"flags,omitempty"`
+	Owner     uint64                 `protobuf:"varint,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	TimeoutMs uint32                 `protobuf:"varint,5,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	// Log index of the request.
+	Since uint64 `protobuf:"varint,6,opt,name=since,proto3" json:"since,omitempty"`
+	// How many of the locks exist, from the first.
+	Asked uint32 `protobuf:"varint,7,opt,name=asked,proto3" json:"asked,omitempty"`
+	// By name.
+	Entries       []*SetEntry `protobuf:"bytes,8,rep,name=entries,proto3" json:"entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockSet) Reset() {
+	*x = LockSet{}
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockSet) ProtoMessage() {}
+
+func (x *LockSet) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockSet.ProtoReflect.Descriptor instead.
+func (*LockSet) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *LockSet) GetSet() uint64 {
+	if x != nil {
+		return x.Set
+	}
+	return 0
+}
+
+func (x *LockSet) GetLockspace() uint32 {
+	if x != nil {
+		return x.Lockspace
+	}
+	return 0
+}
+
+func (x *LockSet) GetFlags() uint32 {
+	if x != nil {
+		return x.Flags
+	}
+	return 0
+}
+
+func (x *LockSet) GetOwner() uint64 {
+	if x != nil {
+		return x.Owner
+	}
+	return 0
+}
+
+func (x *LockSet) GetTimeoutMs() uint32 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+func (x *LockSet) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *LockSet) GetAsked() uint32 {
+	if x != nil {
+		return x.Asked
+	}
+	return 0
+}
+
+func (x *LockSet) GetEntries() []*SetEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
 type KeptReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
@@ -1005,7 +1127,7 @@ type KeptReply struct {
 
 func (x *KeptReply) Reset() {
 	*x = KeptReply{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[8]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1017,7 +1139,7 @@ func (x *KeptReply) String() string {
 func (*KeptReply) ProtoMessage() {}
 
 func (x *KeptReply) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[8]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1030,7 +1152,7 @@ func (x *KeptReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeptReply.ProtoReflect.Descriptor instead.
 func (*KeptReply) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{8}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *KeptReply) GetSeq() uint64 {
@@ -1120,7 +1242,7 @@ type Lockspace struct {
 
 func (x *Lockspace) Reset() {
 	*x = Lockspace{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[9]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1132,7 +1254,7 @@ func (x *Lockspace) String() string {
 func (*Lockspace) ProtoMessage() {}
 
 func (x *Lockspace) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[9]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1145,7 +1267,7 @@ func (x *Lockspace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lockspace.ProtoReflect.Descriptor instead.
 func (*Lockspace) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{9}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Lockspace) GetNumber() uint32 {
@@ -1213,7 +1335,7 @@ type Resources struct {
 
 func (x *Resources) Reset() {
 	*x = Resources{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[10]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1225,7 +1347,7 @@ func (x *Resources) String() string {
 func (*Resources) ProtoMessage() {}
 
 func (x *Resources) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[10]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1238,7 +1360,7 @@ func (x *Resources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resources.ProtoReflect.Descriptor instead.
 func (*Resources) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{10}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Resources) GetResources() []*Resource {
@@ -1264,7 +1386,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[11]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1276,7 +1398,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[11]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1289,7 +1411,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{11}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Resource) GetLockspace() uint32 {
@@ -1363,14 +1485,21 @@ type Lock struct {
 	// Of an orphan, or of remains: the session that left it.
 	Origin uint32 `protobuf:"varint,14,opt,name=origin,proto3" json:"origin,omitempty"`
 	// The sub-id of a lock of the GULM layer.
-	Sub           uint64 `protobuf:"varint,45,opt,name=sub,proto3" json:"sub,omitempty"`
+	Sub uint64 `protobuf:"varint,45,opt,name=sub,proto3" json:"sub,omitempty"`
+	// The session's number for whoever has the lock.
+	Owner uint64 `protobuf:"varint,15,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The set that is not whole yet.
+	Set       uint64 `protobuf:"varint,16,opt,name=set,proto3" json:"set,omitempty"`
+	TimeoutMs uint32 `protobuf:"varint,17,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	// Log index at which the wait began.
+	Since         uint64 `protobuf:"varint,18,opt,name=since,proto3" json:"since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[12]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1382,7 +1511,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[12]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1395,7 +1524,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{12}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Lock) GetSession() uint64 {
@@ -1503,6 +1632,34 @@ func (x *Lock) GetSub() uint64 {
 	return 0
 }
 
+func (x *Lock) GetOwner() uint64 {
+	if x != nil {
+		return x.Owner
+	}
+	return 0
+}
+
+func (x *Lock) GetSet() uint64 {
+	if x != nil {
+		return x.Set
+	}
+	return 0
+}
+
+func (x *Lock) GetTimeoutMs() uint32 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+func (x *Lock) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
 // Journaled is a lockspace with journals.
 type Journaled struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -1519,7 +1676,7 @@ type Journaled struct {
 
 func (x *Journaled) Reset() {
 	*x = Journaled{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[13]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1531,7 +1688,7 @@ func (x *Journaled) String() string {
 func (*Journaled) ProtoMessage() {}
 
 func (x *Journaled) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[13]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1544,7 +1701,7 @@ func (x *Journaled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Journaled.ProtoReflect.Descriptor instead.
 func (*Journaled) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{13}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Journaled) GetLockspace() uint32 {
@@ -1594,7 +1751,7 @@ type Journal struct {
 
 func (x *Journal) Reset() {
 	*x = Journal{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[14]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1606,7 +1763,7 @@ func (x *Journal) String() string {
 func (*Journal) ProtoMessage() {}
 
 func (x *Journal) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[14]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1619,7 +1776,7 @@ func (x *Journal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Journal.ProtoReflect.Descriptor instead.
 func (*Journal) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{14}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Journal) GetMounter() uint64 {
@@ -1691,7 +1848,7 @@ type Remains struct {
 
 func (x *Remains) Reset() {
 	*x = Remains{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[15]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1703,7 +1860,7 @@ func (x *Remains) String() string {
 func (*Remains) ProtoMessage() {}
 
 func (x *Remains) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[15]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1716,7 +1873,7 @@ func (x *Remains) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remains.ProtoReflect.Descriptor instead.
 func (*Remains) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{15}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Remains) GetNode() string {
@@ -1765,7 +1922,7 @@ type Mount struct {
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[16]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1777,7 +1934,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[16]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1790,7 +1947,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{16}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Mount) GetSession() uint64 {
@@ -1865,7 +2022,7 @@ type RangeFiles struct {
 
 func (x *RangeFiles) Reset() {
 	*x = RangeFiles{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[17]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1877,7 +2034,7 @@ func (x *RangeFiles) String() string {
 func (*RangeFiles) ProtoMessage() {}
 
 func (x *RangeFiles) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[17]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1890,7 +2047,7 @@ func (x *RangeFiles) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeFiles.ProtoReflect.Descriptor instead.
 func (*RangeFiles) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{17}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RangeFiles) GetFiles() []*RangeFile {
@@ -1917,7 +2074,7 @@ type RangeFile struct {
 
 func (x *RangeFile) Reset() {
 	*x = RangeFile{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[18]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1929,7 +2086,7 @@ func (x *RangeFile) String() string {
 func (*RangeFile) ProtoMessage() {}
 
 func (x *RangeFile) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[18]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1942,7 +2099,7 @@ func (x *RangeFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeFile.ProtoReflect.Descriptor instead.
 func (*RangeFile) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{18}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RangeFile) GetLockspace() uint32 {
@@ -1992,7 +2149,7 @@ type RangeOwner struct {
 
 func (x *RangeOwner) Reset() {
 	*x = RangeOwner{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[19]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2004,7 +2161,7 @@ func (x *RangeOwner) String() string {
 func (*RangeOwner) ProtoMessage() {}
 
 func (x *RangeOwner) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[19]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2017,7 +2174,7 @@ func (x *RangeOwner) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeOwner.ProtoReflect.Descriptor instead.
 func (*RangeOwner) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{19}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RangeOwner) GetSession() uint64 {
@@ -2055,7 +2212,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[20]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2067,7 +2224,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[20]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2080,7 +2237,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{20}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Range) GetOwner() *RangeOwner {
@@ -2143,7 +2300,7 @@ type RangeWait struct {
 
 func (x *RangeWait) Reset() {
 	*x = RangeWait{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[21]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2155,7 +2312,7 @@ func (x *RangeWait) String() string {
 func (*RangeWait) ProtoMessage() {}
 
 func (x *RangeWait) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[21]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2168,7 +2325,7 @@ func (x *RangeWait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeWait.ProtoReflect.Descriptor instead.
 func (*RangeWait) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{21}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RangeWait) GetOwner() *RangeOwner {
@@ -2244,7 +2401,7 @@ type RangeConflicts struct {
 
 func (x *RangeConflicts) Reset() {
 	*x = RangeConflicts{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[22]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2256,7 +2413,7 @@ func (x *RangeConflicts) String() string {
 func (*RangeConflicts) ProtoMessage() {}
 
 func (x *RangeConflicts) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[22]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2269,7 +2426,7 @@ func (x *RangeConflicts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeConflicts.ProtoReflect.Descriptor instead.
 func (*RangeConflicts) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{22}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RangeConflicts) GetList() []*RangeConflict {
@@ -2300,7 +2457,7 @@ type RangeConflict struct {
 
 func (x *RangeConflict) Reset() {
 	*x = RangeConflict{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[23]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2312,7 +2469,7 @@ func (x *RangeConflict) String() string {
 func (*RangeConflict) ProtoMessage() {}
 
 func (x *RangeConflict) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[23]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2325,7 +2482,7 @@ func (x *RangeConflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeConflict.ProtoReflect.Descriptor instead.
 func (*RangeConflict) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{23}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RangeConflict) GetOwner() *RangeOwner {
@@ -2379,7 +2536,7 @@ type Footer struct {
 
 func (x *Footer) Reset() {
 	*x = Footer{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[24]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2391,7 +2548,7 @@ func (x *Footer) String() string {
 func (*Footer) ProtoMessage() {}
 
 func (x *Footer) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[24]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2404,7 +2561,7 @@ func (x *Footer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Footer.ProtoReflect.Descriptor instead.
 func (*Footer) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{24}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Footer) GetRecords() uint64 {
@@ -2430,7 +2587,7 @@ type Breaker struct {
 
 func (x *Breaker) Reset() {
 	*x = Breaker{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[25]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2442,7 +2599,7 @@ func (x *Breaker) String() string {
 func (*Breaker) ProtoMessage() {}
 
 func (x *Breaker) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[25]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2455,7 +2612,7 @@ func (x *Breaker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Breaker.ProtoReflect.Descriptor instead.
 func (*Breaker) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{25}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Breaker) GetPaused() bool {
@@ -2517,7 +2674,7 @@ type GulmHolders struct {
 
 func (x *GulmHolders) Reset() {
 	*x = GulmHolders{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[26]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2529,7 +2686,7 @@ func (x *GulmHolders) String() string {
 func (*GulmHolders) ProtoMessage() {}
 
 func (x *GulmHolders) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[26]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2542,7 +2699,7 @@ func (x *GulmHolders) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GulmHolders.ProtoReflect.Descriptor instead.
 func (*GulmHolders) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{26}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GulmHolders) GetList() []*GulmHolder {
@@ -2574,7 +2731,7 @@ type GulmHolder struct {
 
 func (x *GulmHolder) Reset() {
 	*x = GulmHolder{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[27]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2586,7 +2743,7 @@ func (x *GulmHolder) String() string {
 func (*GulmHolder) ProtoMessage() {}
 
 func (x *GulmHolder) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[27]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2599,7 +2756,7 @@ func (x *GulmHolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GulmHolder.ProtoReflect.Descriptor instead.
 func (*GulmHolder) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{27}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GulmHolder) GetSession() uint64 {
@@ -2734,19 +2891,31 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"seen_index\x18\v \x01(\x04R\tseenIndex\x12\x1f\n" +
 	"\vwatchdog_ms\x182 \x01(\x03R\n" +
 	"watchdogMs\x12\x14\n" +
-	"\x05flags\x18\x14 \x01(\rR\x05flags\"\x90\x01\n" +
+	"\x05flags\x18\x14 \x01(\rR\x05flags\"\xb9\x01\n" +
 	"\x05Owner\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\rR\x04node\x12\x16\n" +
 	"\x06frozen\x18\x03 \x01(\bR\x06frozen\x12'\n" +
 	"\x05ended\x18\x04 \x03(\v2\x11.raftlog.v1.EndedR\x05ended\x12\x18\n" +
-	"\adoubted\x18- \x01(\bR\adoubted\"w\n" +
+	"\adoubted\x18- \x01(\bR\adoubted\x12'\n" +
+	"\x04sets\x18\x0f \x03(\v2\x13.raftlog.v1.LockSetR\x04sets\"\x8f\x01\n" +
 	"\x05Ended\x12\x12\n" +
 	"\x04lock\x18\x01 \x01(\x04R\x04lock\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\rR\x06reason\x12\x18\n" +
 	"\achanged\x18\x03 \x01(\x04R\achanged\x12\x12\n" +
 	"\x04mode\x18( \x01(\rR\x04mode\x12\x14\n" +
-	"\x05token\x18) \x01(\x04R\x05token\"\xac\x02\n" +
+	"\x05token\x18) \x01(\x04R\x05token\x12\x16\n" +
+	"\x06detail\x18\x0f \x01(\tR\x06detail\"\xe0\x01\n" +
+	"\aLockSet\x12\x10\n" +
+	"\x03set\x18\x01 \x01(\x04R\x03set\x12\x1c\n" +
+	"\tlockspace\x18\x02 \x01(\rR\tlockspace\x12\x14\n" +
+	"\x05flags\x18\x03 \x01(\rR\x05flags\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\x04R\x05owner\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\x05 \x01(\rR\ttimeoutMs\x12\x14\n" +
+	"\x05since\x18\x06 \x01(\x04R\x05since\x12\x14\n" +
+	"\x05asked\x18\a \x01(\rR\x05asked\x12.\n" +
+	"\aentries\x18\b \x03(\v2\x14.raftlog.v1.SetEntryR\aentries\"\xac\x02\n" +
 	"\tKeptReply\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x18\n" +
 	"\aoutcome\x18\x02 \x01(\rR\aoutcome\x12\x16\n" +
@@ -2779,7 +2948,7 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\x05value\x18\x04 \x01(\fR\x05value\x12#\n" +
 	"\rvalue_version\x18\x05 \x01(\x04R\fvalueVersion\x12#\n" +
 	"\rvalue_invalid\x18\x06 \x01(\bR\fvalueInvalid\x12\x1c\n" +
-	"\tovertaken\x18\a \x01(\rR\tovertaken\"\xef\x02\n" +
+	"\tovertaken\x18\a \x01(\rR\tovertaken\"\xcc\x03\n" +
 	"\x04Lock\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
 	"\x04lock\x18\x02 \x01(\x04R\x04lock\x12\x14\n" +
@@ -2796,7 +2965,12 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\x06status\x18\f \x01(\rR\x06status\x12\x16\n" +
 	"\x06denied\x18\r \x01(\rR\x06denied\x12\x16\n" +
 	"\x06origin\x18\x0e \x01(\rR\x06origin\x12\x10\n" +
-	"\x03sub\x18- \x01(\x04R\x03sub\"\xae\x01\n" +
+	"\x03sub\x18- \x01(\x04R\x03sub\x12\x14\n" +
+	"\x05owner\x18\x0f \x01(\x04R\x05owner\x12\x10\n" +
+	"\x03set\x18\x10 \x01(\x04R\x03set\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\x11 \x01(\rR\ttimeoutMs\x12\x14\n" +
+	"\x05since\x18\x12 \x01(\x04R\x05since\"\xae\x01\n" +
 	"\tJournaled\x12\x1c\n" +
 	"\tlockspace\x18\x01 \x01(\rR\tlockspace\x12/\n" +
 	"\bjournals\x18\x02 \x03(\v2\x13.raftlog.v1.JournalR\bjournals\x12)\n" +
@@ -2904,7 +3078,7 @@ func file_raftlog_v1_snapshot_proto_rawDescGZIP() []byte {
 	return file_raftlog_v1_snapshot_proto_rawDescData
 }
 
-var file_raftlog_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_raftlog_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_raftlog_v1_snapshot_proto_goTypes = []any{
 	(*Record)(nil),         // 0: raftlog.v1.Record
 	(*Header)(nil),         // 1: raftlog.v1.Header
@@ -2914,72 +3088,76 @@ var file_raftlog_v1_snapshot_proto_goTypes = []any{
 	(*Session)(nil),        // 5: raftlog.v1.Session
 	(*Owner)(nil),          // 6: raftlog.v1.Owner
 	(*Ended)(nil),          // 7: raftlog.v1.Ended
-	(*KeptReply)(nil),      // 8: raftlog.v1.KeptReply
-	(*Lockspace)(nil),      // 9: raftlog.v1.Lockspace
-	(*Resources)(nil),      // 10: raftlog.v1.Resources
-	(*Resource)(nil),       // 11: raftlog.v1.Resource
-	(*Lock)(nil),           // 12: raftlog.v1.Lock
-	(*Journaled)(nil),      // 13: raftlog.v1.Journaled
-	(*Journal)(nil),        // 14: raftlog.v1.Journal
-	(*Remains)(nil),        // 15: raftlog.v1.Remains
-	(*Mount)(nil),          // 16: raftlog.v1.Mount
-	(*RangeFiles)(nil),     // 17: raftlog.v1.RangeFiles
-	(*RangeFile)(nil),      // 18: raftlog.v1.RangeFile
-	(*RangeOwner)(nil),     // 19: raftlog.v1.RangeOwner
-	(*Range)(nil),          // 20: raftlog.v1.Range
-	(*RangeWait)(nil),      // 21: raftlog.v1.RangeWait
-	(*RangeConflicts)(nil), // 22: raftlog.v1.RangeConflicts
-	(*RangeConflict)(nil),  // 23: raftlog.v1.RangeConflict
-	(*Footer)(nil),         // 24: raftlog.v1.Footer
-	(*Breaker)(nil),        // 25: raftlog.v1.Breaker
-	(*GulmHolders)(nil),    // 26: raftlog.v1.GulmHolders
-	(*GulmHolder)(nil),     // 27: raftlog.v1.GulmHolder
-	(*Limits)(nil),         // 28: raftlog.v1.Limits
-	(*FenceAttempted)(nil), // 29: raftlog.v1.FenceAttempted
-	(*Outlet)(nil),         // 30: raftlog.v1.Outlet
-	(*FenceManual)(nil),    // 31: raftlog.v1.FenceManual
+	(*LockSet)(nil),        // 8: raftlog.v1.LockSet
+	(*KeptReply)(nil),      // 9: raftlog.v1.KeptReply
+	(*Lockspace)(nil),      // 10: raftlog.v1.Lockspace
+	(*Resources)(nil),      // 11: raftlog.v1.Resources
+	(*Resource)(nil),       // 12: raftlog.v1.Resource
+	(*Lock)(nil),           // 13: raftlog.v1.Lock
+	(*Journaled)(nil),      // 14: raftlog.v1.Journaled
+	(*Journal)(nil),        // 15: raftlog.v1.Journal
+	(*Remains)(nil),        // 16: raftlog.v1.Remains
+	(*Mount)(nil),          // 17: raftlog.v1.Mount
+	(*RangeFiles)(nil),     // 18: raftlog.v1.RangeFiles
+	(*RangeFile)(nil),      // 19: raftlog.v1.RangeFile
+	(*RangeOwner)(nil),     // 20: raftlog.v1.RangeOwner
+	(*Range)(nil),          // 21: raftlog.v1.Range
+	(*RangeWait)(nil),      // 22: raftlog.v1.RangeWait
+	(*RangeConflicts)(nil), // 23: raftlog.v1.RangeConflicts
+	(*RangeConflict)(nil),  // 24: raftlog.v1.RangeConflict
+	(*Footer)(nil),         // 25: raftlog.v1.Footer
+	(*Breaker)(nil),        // 26: raftlog.v1.Breaker
+	(*GulmHolders)(nil),    // 27: raftlog.v1.GulmHolders
+	(*GulmHolder)(nil),     // 28: raftlog.v1.GulmHolder
+	(*Limits)(nil),         // 29: raftlog.v1.Limits
+	(*FenceAttempted)(nil), // 30: raftlog.v1.FenceAttempted
+	(*Outlet)(nil),         // 31: raftlog.v1.Outlet
+	(*FenceManual)(nil),    // 32: raftlog.v1.FenceManual
+	(*SetEntry)(nil),       // 33: raftlog.v1.SetEntry
 }
 var file_raftlog_v1_snapshot_proto_depIdxs = []int32{
 	1,  // 0: raftlog.v1.Record.header:type_name -> raftlog.v1.Header
 	2,  // 1: raftlog.v1.Record.node:type_name -> raftlog.v1.Node
 	5,  // 2: raftlog.v1.Record.session:type_name -> raftlog.v1.Session
-	9,  // 3: raftlog.v1.Record.lockspace:type_name -> raftlog.v1.Lockspace
-	10, // 4: raftlog.v1.Record.resources:type_name -> raftlog.v1.Resources
-	24, // 5: raftlog.v1.Record.footer:type_name -> raftlog.v1.Footer
+	10, // 3: raftlog.v1.Record.lockspace:type_name -> raftlog.v1.Lockspace
+	11, // 4: raftlog.v1.Record.resources:type_name -> raftlog.v1.Resources
+	25, // 5: raftlog.v1.Record.footer:type_name -> raftlog.v1.Footer
 	3,  // 6: raftlog.v1.Record.fence:type_name -> raftlog.v1.Fence
 	6,  // 7: raftlog.v1.Record.owner:type_name -> raftlog.v1.Owner
-	13, // 8: raftlog.v1.Record.journaled:type_name -> raftlog.v1.Journaled
-	17, // 9: raftlog.v1.Record.range_files:type_name -> raftlog.v1.RangeFiles
-	28, // 10: raftlog.v1.Header.limits:type_name -> raftlog.v1.Limits
-	25, // 11: raftlog.v1.Header.breaker:type_name -> raftlog.v1.Breaker
+	14, // 8: raftlog.v1.Record.journaled:type_name -> raftlog.v1.Journaled
+	18, // 9: raftlog.v1.Record.range_files:type_name -> raftlog.v1.RangeFiles
+	29, // 10: raftlog.v1.Header.limits:type_name -> raftlog.v1.Limits
+	26, // 11: raftlog.v1.Header.breaker:type_name -> raftlog.v1.Breaker
 	4,  // 12: raftlog.v1.Node.ledger:type_name -> raftlog.v1.Ledger
-	29, // 13: raftlog.v1.Fence.attempts:type_name -> raftlog.v1.FenceAttempted
+	30, // 13: raftlog.v1.Fence.attempts:type_name -> raftlog.v1.FenceAttempted
 	3,  // 14: raftlog.v1.Ledger.past:type_name -> raftlog.v1.Fence
-	30, // 15: raftlog.v1.Ledger.outlets:type_name -> raftlog.v1.Outlet
-	31, // 16: raftlog.v1.Ledger.manual:type_name -> raftlog.v1.FenceManual
-	8,  // 17: raftlog.v1.Session.replies:type_name -> raftlog.v1.KeptReply
+	31, // 15: raftlog.v1.Ledger.outlets:type_name -> raftlog.v1.Outlet
+	32, // 16: raftlog.v1.Ledger.manual:type_name -> raftlog.v1.FenceManual
+	9,  // 17: raftlog.v1.Session.replies:type_name -> raftlog.v1.KeptReply
 	7,  // 18: raftlog.v1.Owner.ended:type_name -> raftlog.v1.Ended
-	22, // 19: raftlog.v1.KeptReply.conflicts:type_name -> raftlog.v1.RangeConflicts
-	26, // 20: raftlog.v1.KeptReply.holders:type_name -> raftlog.v1.GulmHolders
-	11, // 21: raftlog.v1.Resources.resources:type_name -> raftlog.v1.Resource
-	12, // 22: raftlog.v1.Resource.locks:type_name -> raftlog.v1.Lock
-	14, // 23: raftlog.v1.Journaled.journals:type_name -> raftlog.v1.Journal
-	16, // 24: raftlog.v1.Journaled.mounts:type_name -> raftlog.v1.Mount
-	15, // 25: raftlog.v1.Journaled.late:type_name -> raftlog.v1.Remains
-	15, // 26: raftlog.v1.Journal.left:type_name -> raftlog.v1.Remains
-	18, // 27: raftlog.v1.RangeFiles.files:type_name -> raftlog.v1.RangeFile
-	20, // 28: raftlog.v1.RangeFile.ranges:type_name -> raftlog.v1.Range
-	21, // 29: raftlog.v1.RangeFile.waits:type_name -> raftlog.v1.RangeWait
-	19, // 30: raftlog.v1.Range.owner:type_name -> raftlog.v1.RangeOwner
-	19, // 31: raftlog.v1.RangeWait.owner:type_name -> raftlog.v1.RangeOwner
-	23, // 32: raftlog.v1.RangeConflicts.list:type_name -> raftlog.v1.RangeConflict
-	19, // 33: raftlog.v1.RangeConflict.owner:type_name -> raftlog.v1.RangeOwner
-	27, // 34: raftlog.v1.GulmHolders.list:type_name -> raftlog.v1.GulmHolder
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	8,  // 19: raftlog.v1.Owner.sets:type_name -> raftlog.v1.LockSet
+	33, // 20: raftlog.v1.LockSet.entries:type_name -> raftlog.v1.SetEntry
+	23, // 21: raftlog.v1.KeptReply.conflicts:type_name -> raftlog.v1.RangeConflicts
+	27, // 22: raftlog.v1.KeptReply.holders:type_name -> raftlog.v1.GulmHolders
+	12, // 23: raftlog.v1.Resources.resources:type_name -> raftlog.v1.Resource
+	13, // 24: raftlog.v1.Resource.locks:type_name -> raftlog.v1.Lock
+	15, // 25: raftlog.v1.Journaled.journals:type_name -> raftlog.v1.Journal
+	17, // 26: raftlog.v1.Journaled.mounts:type_name -> raftlog.v1.Mount
+	16, // 27: raftlog.v1.Journaled.late:type_name -> raftlog.v1.Remains
+	16, // 28: raftlog.v1.Journal.left:type_name -> raftlog.v1.Remains
+	19, // 29: raftlog.v1.RangeFiles.files:type_name -> raftlog.v1.RangeFile
+	21, // 30: raftlog.v1.RangeFile.ranges:type_name -> raftlog.v1.Range
+	22, // 31: raftlog.v1.RangeFile.waits:type_name -> raftlog.v1.RangeWait
+	20, // 32: raftlog.v1.Range.owner:type_name -> raftlog.v1.RangeOwner
+	20, // 33: raftlog.v1.RangeWait.owner:type_name -> raftlog.v1.RangeOwner
+	24, // 34: raftlog.v1.RangeConflicts.list:type_name -> raftlog.v1.RangeConflict
+	20, // 35: raftlog.v1.RangeConflict.owner:type_name -> raftlog.v1.RangeOwner
+	28, // 36: raftlog.v1.GulmHolders.list:type_name -> raftlog.v1.GulmHolder
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_raftlog_v1_snapshot_proto_init() }
@@ -3006,7 +3184,7 @@ func file_raftlog_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftlog_v1_snapshot_proto_rawDesc), len(file_raftlog_v1_snapshot_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

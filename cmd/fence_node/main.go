@@ -1,11 +1,15 @@
 // Command fence_node fences one node by hand, with the methods that the master
 // would use: one round over all of them.
 //
-//	fence_node [-h] [-V] [-v] [--config DIR] NODE
+//	fence_node [-h] [-V] [-v] [--yes] [--config DIR] NODE
 //
-// It says nothing to the lock servers. If they have expired the node, they fence
-// it themselves and count only their own success or an acknowledgement by
-// fence_ack_manual.
+// It asks the lock servers first how the node is: of one that is logged in, the
+// operator has to type the name, unless --yes is given. What they know of its
+// outlets and its watchdog counts, as it does for the master. Afterwards the run
+// goes into their ledger. It proves nothing to them: if they have expired the
+// node, they fence it themselves and count only their own success, or an
+// acknowledgement by fence_ack_manual. If they do not answer, the node is fenced
+// all the same, with a word about it.
 //
 // Exit status: 0 the node is fenced, 1 it is not, 2 wrong usage or an unusable
 // configuration, 4 nodes.ccs knows no such node.
@@ -41,9 +45,10 @@ const (
 // ordinary users lacks the folders that agents are installed in.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-const usage = `usage: fence_node [-h] [-V] [-v] [--config DIR] NODE
+const usage = `usage: fence_node [-h] [-V] [-v] [--yes] [--config DIR] NODE
 Fences NODE with the methods of nodes.ccs, in order, until one succeeds.
   --config DIR  folder of cluster.ccs, nodes.ccs and fence.ccs
+  --yes         do not ask, even if the node is logged in
   -v            show what the agents write
   -V            show the version
   -h            show this text
@@ -53,7 +58,7 @@ Exit status: 0 fenced, 1 not fenced, 2 usage or configuration, 4 unknown node.
 func main() {
 	fence.Supervise()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
@@ -62,7 +67,7 @@ func main() {
 type options struct {
 	config        string
 	help, version bool
-	verbose       bool
+	verbose, sure bool
 	node          string
 }
 
@@ -73,6 +78,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.config, "config", "", "")
 	flags.BoolVar(&o.verbose, "v", false, "")
 	flags.BoolVar(&o.version, "V", false, "")
+	flags.BoolVar(&o.sure, "yes", false, "")
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -88,7 +94,7 @@ func parse(args []string) (options, error) {
 }
 
 // run is the whole command; it returns the exit status.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	o, err := parse(args)
 	switch {
 	case err != nil:
@@ -111,7 +117,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "fence_node: nodes.ccs knows no node %q\n", o.node)
 		return exitUnknownNode
 	}
-	return carryOut(ctx, o, plan, stdout, stderr)
+	s := askServers(ctx, o, stdout, stderr)
+	if err := s.confirm(o, stdin, stdout); err != nil {
+		fmt.Fprintf(stderr, "fence_node: %v\n", err)
+		return exitNotFenced
+	}
+	return carryOut(ctx, o, s, plan, stdout, stderr)
 }
 
 func load(flag string) (*ccs.Config, error) {
@@ -123,12 +134,14 @@ func load(flag string) (*ccs.Config, error) {
 }
 
 // carryOut runs the plan once and tells how it goes.
-func carryOut(ctx context.Context, o options, plan fence.Plan, stdout, stderr io.Writer) int {
+func carryOut(ctx context.Context, o options, s *servers, plan fence.Plan, stdout, stderr io.Writer) int {
 	runner := &fence.Runner{Path: searchList(os.Getenv("PATH")), Supervisor: fence.SelfSupervisor}
 	if o.verbose {
 		runner.Log = slog.New(slog.NewTextHandler(stderr, nil))
 	}
+	plan.Watchdog, plan.Expiry = s.watchdog()
 	report, err := runner.Run(ctx, plan, fence.Hooks{End: func(a fence.Attempt) { show(stdout, a) }})
+	s.record(report)
 	if report.Fenced {
 		fmt.Fprintf(stdout, "%s: fenced by %s\n", plan.Node, report.Method)
 		return exitFenced

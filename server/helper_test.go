@@ -208,12 +208,12 @@ type user struct {
 }
 
 // boot switches a node on and joins; it waits until that is done.
-func (w *world) boot(name string) *user {
+func (w *world) boot(name string, change ...func(*client.Config)) *user {
 	w.t.Helper()
 	u := &user{w: w, name: name}
 	ready := make(chan error, 1)
 	w.Node(name).Boot(func(ctx context.Context, life *gulmtest.Life) {
-		n, err := life.Dial(ctx)
+		n, err := life.Dial(ctx, change...)
 		if err == nil {
 			u.node = n
 			u.Lockspace, err = n.Join(ctx, "fs", client.JoinOptions{})

@@ -42,6 +42,8 @@ type ClusterOptions struct {
 	FenceServers bool
 	// Settings are further lines of the section lock_gulm.
 	Settings string
+	// Proves is what the fence device's success proves, "" for the default.
+	Proves string
 	// Log gets what servers and nodes log; nil discards it.
 	Log *slog.Logger
 	// OnStore is called when a server is about to put a command on its disk, and
@@ -157,7 +159,10 @@ func (c *Cluster) source() ccs.Source {
 		c.nodes[name] = newNode(c, name)
 		add(name, fmt.Sprintf("127.0.2.%d", i+1))
 	}
-	fenceServers := "no"
+	fenceServers, proves := "no", ""
+	if c.opt.Proves != "" {
+		proves = fmt.Sprintf(" proves = %q", c.opt.Proves)
+	}
 	if c.opt.FenceServers {
 		fenceServers = "yes"
 	}
@@ -165,7 +170,7 @@ func (c *Cluster) source() ccs.Source {
 		strings.Join(servers, ", "), c.opt.HeartbeatRate.Seconds(), c.opt.AllowedMisses, fenceServers, c.opt.Settings)
 	return ccs.Source{
 		Cluster: []byte(cluster), Nodes: []byte("nodes {\n" + nodes.String() + "}\n"),
-		Fence: []byte("fence_devices { switch { agent = \"fence_sim\" } }\n"),
+		Fence: []byte("fence_devices { switch { agent = \"fence_sim\"" + proves + " } }\n"),
 	}
 }
 

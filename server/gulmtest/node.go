@@ -128,16 +128,20 @@ type Life struct {
 func (l *Life) Node() *Node { return l.node }
 
 // Dial logs in with the real client library. The client is closed, without a
-// logout, when the life ends.
-func (l *Life) Dial(ctx context.Context) (*client.Node, error) {
+// logout, when the life ends. change may change its configuration before.
+func (l *Life) Dial(ctx context.Context, change ...func(*client.Config)) (*client.Node, error) {
 	var servers []string
 	for _, s := range l.node.c.Config.Servers() {
 		servers = append(servers, s.CoreAddr)
 	}
-	cl, err := client.Dial(ctx, client.Config{
+	cfg := client.Config{
 		Cluster: l.node.c.Config.Name, Node: l.node.Name, Servers: servers, BootID: l.bootID, Process: "sim", Container: new(bool),
 		Probes: []client.Probe{}, Dialer: l.node.c.dialer(l.node.Name), Log: l.node.c.opt.Log.With("host", l.node.Name),
-	})
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	cl, err := client.Dial(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -21,8 +21,7 @@ type Chaos struct {
 	// workloads survive that.
 	Lies bool
 
-	rnd  *rand.Rand
-	down map[string]bool // servers that were killed
+	rnd *rand.Rand
 }
 
 // limits of the recovery after the last fault was mended.
@@ -34,7 +33,7 @@ const (
 // Run does it for d of simulated time.
 func (x *Chaos) Run(d time.Duration) {
 	c := x.Cluster
-	x.rnd, x.down = x.Seed.Rand("chaos"), map[string]bool{}
+	x.rnd = x.Seed.Rand("chaos")
 	began := time.Now()
 	ctx, cancel := context.WithCancel(context.Background())
 	var operator sync.WaitGroup
@@ -120,15 +119,25 @@ func (x *Chaos) anyHost() string {
 	return x.anyNode()
 }
 
+// down reports whether a server does not run: killed, shut down, or fenced.
+func (x *Chaos) down(name string) bool { return x.Cluster.Server(name) == nil }
+
 // mayKill keeps a quorum of server processes alive.
-func (x *Chaos) mayKill() bool { return len(x.servers())-len(x.down)-1 >= x.Cluster.Config.Quorum() }
+func (x *Chaos) mayKill() bool {
+	up := 0
+	for _, name := range x.servers() {
+		if !x.down(name) {
+			up++
+		}
+	}
+	return up-1 >= x.Cluster.Config.Quorum()
+}
 
 func (x *Chaos) kill(name string) bool {
-	if name == "" || x.down[name] {
+	if name == "" || x.down(name) {
 		return false
 	}
 	x.Cluster.KillServer(name)
-	x.down[name] = true
 	return true
 }
 
@@ -137,9 +146,8 @@ func (x *Chaos) killServer() bool { return x.mayKill() && x.kill(x.anyServer()) 
 
 func (x *Chaos) restartServer() bool {
 	for _, name := range x.servers() {
-		if x.down[name] {
+		if x.down(name) {
 			x.Cluster.StartServer(name)
-			delete(x.down, name)
 			return true
 		}
 	}
@@ -158,7 +166,7 @@ func (x *Chaos) loseQuorum() bool {
 
 func (x *Chaos) shutdownServer() bool {
 	name := x.anyServer()
-	if x.down[name] || !x.mayKill() {
+	if x.down(name) || !x.mayKill() {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -166,7 +174,6 @@ func (x *Chaos) shutdownServer() bool {
 	if x.Cluster.ShutdownServer(ctx, name, false) != nil {
 		return false // refused, or no master to tell
 	}
-	x.down[name] = true
 	return true
 }
 
@@ -265,6 +272,11 @@ func (x *Chaos) mend() {
 // pending fence, every node completes rounds, and all replicas agree.
 func (x *Chaos) recovered() {
 	c := x.Cluster
+	var repair sync.WaitGroup
+	ctx, cancel := context.WithCancel(context.Background())
+	defer repair.Wait()
+	defer cancel()
+	repair.Go(func() { x.repair(ctx) })
 	c.AwaitMaster(mendLimit)
 	before := map[string]int{}
 	for _, name := range c.NodeNames() {
@@ -274,11 +286,28 @@ func (x *Chaos) recovered() {
 		c.Await(mendLimit, "rounds of "+name, func() bool { return x.Workload.Rounds(name) > before[name]+3 })
 	}
 	c.Await(mendLimit, "the end of all fences", func() bool { return x.pendingFences() == 0 })
+	x.countFences()
 	for _, name := range c.NodeNames() {
 		c.Node(name).die()
 		c.Node(name).wait()
 	}
 	c.Await(mendLimit, "equal replicas", x.replicasAgree)
+}
+
+// countFences counts what happens sometimes: fenced servers, pauses of fencing.
+func (x *Chaos) countFences() {
+	for _, call := range x.Cluster.Power.Calls() {
+		if x.Cluster.Config.IsServer(call.Plan.Node) {
+			x.Seed.Campaign.Sometimes.Hit("server fenced")
+		}
+	}
+	if s := x.Cluster.Server(x.Cluster.Master()); s != nil {
+		s.View(func(st *state.State) {
+			for range st.Breaker().Trips {
+				x.Seed.Campaign.Sometimes.Hit("fencing paused")
+			}
+		})
+	}
 }
 
 func (x *Chaos) pendingFences() int {
@@ -321,4 +350,14 @@ func (x *Chaos) replicasAgree() bool {
 		}
 	}
 	return true
+}
+
+// repair starts servers whose machine was fenced late, as an operator does.
+func (x *Chaos) repair(ctx context.Context) {
+	for ctx.Err() == nil {
+		sleepCtx(ctx, bootLimit)
+		if ctx.Err() == nil {
+			x.restartServer()
+		}
+	}
 }

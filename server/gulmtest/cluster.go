@@ -218,6 +218,12 @@ func (c *Cluster) StartAll() {
 // StartServer starts a server that is down, on the disk that it had.
 func (c *Cluster) StartServer(name string) {
 	c.t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.servers[name]
+	if h.server != nil {
+		c.t.Fatalf("server %s runs already", name)
+	}
 	host := c.Net.Host(name)
 	host.Start()
 	core, err := host.Listen(":" + corePort)
@@ -228,9 +234,6 @@ func (c *Cluster) StartServer(name string) {
 	if err != nil {
 		c.t.Fatalf("server %s: %v", name, err)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	h := c.servers[name]
 	s, err := server.Open(server.Options{
 		Cluster: c.Config, Name: name, Memory: h.memory, Core: core, Raft: stream{translated{layer, c}}, Dial: c.dialer(name),
 		Insecure: true, Fencer: c.Power, Log: c.opt.Log.With("host", name), Version: "sim", Tune: c.opt.Tune,
@@ -247,6 +250,11 @@ func (c *Cluster) StartServer(name string) {
 func (c *Cluster) KillServer(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.killServer(name)
+}
+
+// killServer is KillServer for who holds mu.
+func (c *Cluster) killServer(name string) {
 	h := c.servers[name]
 	if h.server == nil {
 		return
@@ -260,10 +268,10 @@ func (c *Cluster) KillServer(name string) {
 
 // PowerOffServer ends a server's machine: its next start is another boot.
 func (c *Cluster) PowerOffServer(name string) {
-	c.KillServer(name)
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.killServer(name)
 	c.servers[name].boots++
-	c.mu.Unlock()
 	c.Net.Host(name).PowerOff()
 }
 

@@ -31,13 +31,14 @@ func TestSimulation(t *testing.T) {
 		return
 	}
 	campaign.Sometimes.Require(t, "master killed", "node killed", "quorum lost", "host paused", "fence proved", "fencer faulty",
-		"node told lost", "node told expired", "locks regained after lost", "converted", "try failed", "request withdrawn",
+		"node told lost", "node told expired", "locks regained after lost", "server fenced", "converted", "try failed", "request withdrawn",
 		"holder stopped in time")
 }
 
 func simulate(t *testing.T, seed *Seed) {
 	rnd := seed.Rand("shape")
 	opt := ClusterOptions{Servers: []int{1, 3, 3, 3, 5}[rnd.IntN(5)], Nodes: 2 + rnd.IntN(3)}
+	opt.FenceServers = rnd.IntN(2) == 0
 	if *simLog {
 		opt.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}

@@ -170,3 +170,74 @@ func allow(sessions ...uint64) map[uint64]time.Duration {
 	}
 	return m
 }
+
+// TestBeats_doomed: who is expired by force is not acknowledged from then on,
+// however lively it is, until it is pardoned.
+func TestBeats_doomed(t *testing.T) {
+	b := newBeats(time.Minute)
+	b.alive(1, 1)
+	acknowledged := func() (good bool) {
+		b.settle(1, beat{1, time.Now()}, nil, time.Second, func() { good = true })
+		return good
+	}
+	if !acknowledged() {
+		t.Error("a good beat was not acknowledged")
+	}
+	b.doom([]uint64{1})
+	b.alive(1, 2)
+	if acknowledged() {
+		t.Error("a beat was acknowledged after the decision")
+	}
+	b.pardon([]uint64{1})
+	if !acknowledged() {
+		t.Error("after the pardon a beat was not acknowledged")
+	}
+}
+
+// TestBeats_startsToCount: a session whose silence begins to count gets a full
+// period from then.
+func TestBeats_startsToCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBeats(time.Hour)
+		b.alive(1, 0)
+		b.counts(map[uint64]bool{1: true})
+		time.Sleep(time.Minute)
+		b.counts(map[uint64]bool{1: true})
+		if d := b.silent(map[uint64]time.Duration{1: 0})[1]; d != time.Minute {
+			t.Errorf("silent for %v", d)
+		}
+		b.counts(map[uint64]bool{})
+		if d := b.silent(map[uint64]time.Duration{1: 0})[1]; d != 0 {
+			t.Errorf("silent for %v when it begins to count", d)
+		}
+	})
+}
+
+// TestBreaker_trips: in small clusters never for one or two, else by number or
+// share.
+func TestBreaker_trips(t *testing.T) {
+	def := Breaker{Nodes: 10, Percent: 50, Window: 30 * time.Second}
+	for _, c := range []struct {
+		b           Breaker
+		missing, of int
+		want        bool
+	}{
+		{def, 1, 1, false},
+		{def, 2, 2, false},
+		{def, 3, 3, true},
+		{def, 3, 5, true},
+		{def, 3, 6, false},
+		{def, 4, 6, true},
+		{def, 10, 100, false},
+		{def, 11, 100, true},
+		{Breaker{Percent: 50}, 50, 100, false},
+		{Breaker{Percent: 50}, 51, 100, true},
+		{Breaker{Nodes: 3, Percent: 100}, 4, 4, true},
+		{Breaker{Percent: 100}, 100, 100, false},
+		{Breaker{}, 100, 100, false},
+	} {
+		if got := c.b.trips(c.missing, c.of); got != c.want {
+			t.Errorf("%+v: %d of %d: %v", c.b, c.missing, c.of, got)
+		}
+	}
+}

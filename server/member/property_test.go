@@ -27,6 +27,10 @@ func operate(r *Registry, pick func(n int) int, index uint64) string {
 	switch pick(14) {
 	case 0, 1, 2:
 		req := request(node, fmt.Sprint("boot", pick(2)), byte(pick(5)))
+		req.Flags = []SessionFlags{0, 0, Unimportant, Locked, Container, Server}[pick(6)]
+		if req.Flags == Server {
+			req.LoginID = ServerLogin()
+		}
 		s, why := r.Login(req, index, stamp, uint64(pick(8)))
 		return fmt.Sprintf("login %+v: %+v %v", req, s, why)
 	case 3:
@@ -38,6 +42,9 @@ func operate(r *Registry, pick func(n int) int, index uint64) string {
 	case 5:
 		seen := index - uint64(pick(4))
 		sessions, why := r.Expire(life, seen, "silent", stamp)
+		if why == reason.None && pick(2) == 0 {
+			r.NoteOperator(life, "alice")
+		}
 		return fmt.Sprintf("expire %v at %d: %v %v", life, seen, sessions, why)
 	case 6:
 		return fmt.Sprintf("begin %v: %v", life, r.BeginFence(life))
@@ -57,6 +64,9 @@ func operate(r *Registry, pick func(n int) int, index uint64) string {
 	}
 	as := []FenceState{FenceProved, FenceAcknowledged}[pick(2)]
 	sessions, why := r.SettleFence(life, as, "by", stamp)
+	if why == reason.None && as == FenceProved && pick(2) == 0 {
+		r.NotePower(life)
+	}
 	return fmt.Sprintf("settle %v as %d: %v %v", life, as, sessions, why)
 }
 

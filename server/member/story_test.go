@@ -20,7 +20,7 @@ var rewrite = flag.Bool("rewrite", false, "write what the stories answer into te
 // answer. Each file begins with an empty registry.
 //
 //	at INDEX                          of the log, for what follows; the clock shows it times 10
-//	login NODE BOOT ID [PROCESS] [max=N]
+//	login NODE BOOT ID [PROCESS] [max=N] [flags=N] [replaces=INCARNATION]
 //	logout SESSION
 //	saw NODE                          it took part in the command at the index
 //	expire NODE INCARNATION WHY [seen=INDEX]
@@ -30,6 +30,8 @@ var rewrite = flag.Bool("rewrite", false, "write what the stories answer into te
 //	release NODE INCARNATION
 //	see NODE ALIVE DEVICE PRINT POWER
 //	manual NODE OPERATOR BY
+//	power NODE INCARNATION            its proof is that it lost its power
+//	operator NODE INCARNATION WHO     expired it by force
 //	prove NODE INCARNATION BY         acknowledge NODE INCARNATION BY
 //	show                              pending
 //
@@ -100,6 +102,8 @@ type story struct {
 var arity = map[string]int{
 	"at": 1, "login": 3, "logout": 1, "saw": 1, "expire": 3, "begin": 2, "attempt": 5, "prove": 3, "acknowledge": 3,
 	"show": 0, "pending": 0, "start": 4, "release": 2, "see": 5, "manual": 3,
+	"at": 1, "login": 3, "logout": 1, "saw": 1, "expire": 3, "begin": 2, "attempt": 5, "prove": 3, "acknowledge": 3, "power": 2, "operator": 3,
+	"show": 0, "pending": 0,
 }
 
 // do runs one line, checks what must always hold, and returns the answer.
@@ -155,6 +159,10 @@ func (s *story) run(verb string, words []string, numbers map[string]uint64) (str
 			req.Process = words[3]
 		}
 		req.Watchdog = int64(numbers["watchdog"])
+		req.Flags, req.Replaces = SessionFlags(numbers["flags"]), numbers["replaces"]
+		if l, ok := r.Rebooted(req); ok {
+			return fmt.Sprintf("proves that %s/%d is gone\n", l.Node, l.Incarnation), nil
+		}
 		session, why := r.Login(req, s.index, stamp, numbers["max"])
 		if why != reason.None {
 			return refused(why), nil
@@ -203,6 +211,10 @@ func (s *story) ledger(verb string, l Life, words []string, numbers map[string]u
 		sessions, why = r.Expire(l, numbers["seen"], words[0], stamp)
 	case "begin":
 		why = r.BeginFence(l)
+	case "power":
+		r.NotePower(l)
+	case "operator":
+		r.NoteOperator(l, words[0])
 	case "attempt":
 		why = r.NoteAttempt(l, Attempt{Method: words[0], Device: words[1], Outcome: words[2], Start: stamp, Duration: 5, Late: numbers["late"] != 0})
 	case "start":
@@ -233,6 +245,9 @@ func show(r *Registry) string {
 			fmt.Fprintf(&b, "  fence of %d: %s, because %.20s(%d), %d to %d, rounds %d, by %.20s\n", f.Incarnation,
 				[]string{"", "wanted", "proved", "acknowledged"}[f.State], f.Reason, len(f.Reason), f.Wanted, f.Settled, f.Rounds, f.By)
 		}
+		if f := n.Fence; f.Power || f.Operator != "" {
+			fmt.Fprintf(&b, "  power %v, operator %q\n", f.Power, f.Operator)
+		}
 		for _, a := range n.Fence.Attempts {
 			fmt.Fprintf(&b, "  %d: %.20s/%s %s%s%s\n", a.Start, a.Method, a.Device, a.Outcome, word(a.Open, "(open)"), word(a.Late, ", late"))
 		}
@@ -242,6 +257,9 @@ func show(r *Registry) string {
 		fmt.Fprintf(&b, "session %d: %.10s/%d %q", x.Number, x.Node, x.Incarnation, x.Process)
 		if x.Watchdog != 0 {
 			fmt.Fprintf(&b, ", watchdog %d", x.Watchdog)
+		}
+		if x.Flags != 0 {
+			fmt.Fprintf(&b, ", flags %d", x.Flags)
 		}
 		if x.Frozen {
 			b.WriteString(", frozen")

@@ -102,8 +102,7 @@ type story struct {
 var arity = map[string]int{
 	"at": 1, "login": 3, "logout": 1, "saw": 1, "expire": 3, "begin": 2, "attempt": 5, "prove": 3, "acknowledge": 3,
 	"show": 0, "pending": 0, "start": 4, "release": 2, "see": 5, "manual": 3,
-	"at": 1, "login": 3, "logout": 1, "saw": 1, "expire": 3, "begin": 2, "attempt": 5, "prove": 3, "acknowledge": 3, "power": 2, "operator": 3,
-	"show": 0, "pending": 0,
+	"power": 2, "operator": 3,
 }
 
 // do runs one line, checks what must always hold, and returns the answer.

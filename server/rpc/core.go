@@ -51,10 +51,10 @@ func (e *Edge) Login(ctx context.Context, req *gulmv1.LoginRequest) (*gulmv1.Log
 	if err != nil {
 		return nil, err
 	}
+	e.noteReboot(req.GetNode(), earlier, result)
 	if result.Reason != reason.None {
 		return nil, e.loginRefused(req.GetNode(), result.Reason)
 	}
-	e.noteReboot(req.GetNode(), earlier, result)
 	e.cfg.Master.Alive(result.Login.Number, 0)
 	e.log.Info("node logged in", "server", e.cfg.Server, "node", req.GetNode(), "incarnation", result.Login.Incarnation,
 		"session", result.Login.Number, "process", req.GetProcess())

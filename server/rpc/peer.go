@@ -42,11 +42,13 @@ func (e *Edge) Enter(ctx context.Context, req *gulmv1.EnterRequest) (*gulmv1.Ent
 	if err != nil {
 		return nil, err
 	}
+	if result.Login.Number != 0 || result.Reason != reason.None {
+		e.noteReboot(req.GetServer(), earlier, result)
+	}
 	if result.Reason != reason.None {
 		return nil, e.loginRefused(req.GetServer(), result.Reason)
 	}
 	if result.Login.Number != 0 {
-		e.noteReboot(req.GetServer(), earlier, result)
 		e.cfg.Master.Alive(result.Login.Number, 0)
 	}
 	e.log.Info("server entered", "server", req.GetServer(), "incarnation", result.Login.Incarnation)

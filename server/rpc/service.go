@@ -35,7 +35,8 @@ func (e *Edge) lifeOf(node string) (n member.Node) {
 	return n
 }
 
-// noteReboot tells if a login has settled an earlier life.
+// noteReboot tells if a login has settled an earlier life, be it that the new one
+// has to wait for something else yet.
 func (e *Edge) noteReboot(node string, earlier member.Node, result state.Result) {
 	if len(result.Ended) > 0 {
 		e.cfg.Master.Rebooted(node, earlier)

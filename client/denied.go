@@ -2,7 +2,6 @@ package client
 
 import (
 	gulmv1 "lock_gulmd/proto/gulm/v1"
-	"lock_gulmd/proto/gulmerr"
 )
 
 // denied takes the news that the servers have ended what the lock waits for. It
@@ -13,11 +12,11 @@ func (l *Lock) denied(e *gulmv1.Event) {
 	switch {
 	case c == nil:
 	case c.op == gulmv1.Op_OP_LOCK:
-		l.refused(c, gulmerr.FromReason(e.GetReason()))
+		l.refused(c, denial(e))
 		l.acknowledge()
 	case c.queued || c.req.sent && c.req.msg.GetSeq() <= l.space.node.applied:
 		l.keeps(Mode(e.GetMode()))
-		l.refused(c, gulmerr.FromReason(e.GetReason()))
+		l.refused(c, denial(e))
 	}
 }
 

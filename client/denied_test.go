@@ -222,7 +222,7 @@ func TestSetValue_UntilItIsWritten(t *testing.T) {
 				t.Fatalf("servers got %q, want %q", got, want)
 			}
 		}
-		convert := func(mode Mode, flags ...Flag) {
+		convert := func(mode Mode, flags ...Option) {
 			t.Helper()
 			if err := l.Convert(t.Context(), mode, flags...); err != nil {
 				t.Fatal(err)

@@ -84,9 +84,9 @@ func (g *Gulm) State(ctx context.Context, key string, sub uint64, state Mode, fl
 		return nil, l.wrap("lock", ErrBusy)
 	}
 	if l == nil {
-		return g.space.lockAs(ctx, key, state, all.engine(state, false), &gulmUse{g, sub})
+		return g.space.lockAs(ctx, key, state, terms{flags: all.engine(state, false)}, &gulmUse{g, sub})
 	}
-	if err := l.convert(ctx, state, all.engine(state, true)|attached(write)); err != nil {
+	if err := l.convert(ctx, state, terms{flags: all.engine(state, true) | attached(write)}); err != nil {
 		return nil, err
 	}
 	return l, nil

@@ -96,17 +96,17 @@ func (s *slot) drop() {
 }
 
 // lock makes a lock.
-func (ls *Lockspace) lock(ctx context.Context, name string, mode Mode, flags Flag) (*Lock, error) {
-	return ls.lockAs(ctx, name, mode, flags, nil)
+func (ls *Lockspace) lock(ctx context.Context, name string, mode Mode, ask terms) (*Lock, error) {
+	return ls.lockAs(ctx, name, mode, ask, nil)
 }
 
 // lockAs is lock for a lock of a Gulm, if it is to be one.
-func (ls *Lockspace) lockAs(ctx context.Context, name string, mode Mode, flags Flag, use *gulmUse) (*Lock, error) {
+func (ls *Lockspace) lockAs(ctx context.Context, name string, mode Mode, ask terms, use *gulmUse) (*Lock, error) {
 	l := &Lock{space: ls, name: name, gulm: use}
 	if len(name) < 1 || len(name) > maxName {
 		return nil, l.wrap("lock", gulmerr.New(ErrInvalid, "name has %d bytes, 1 to %d", len(name), maxName))
 	}
-	c, err := l.start(ctx, gulmv1.Op_OP_LOCK, mode, flags)
+	c, err := l.start(ctx, gulmv1.Op_OP_LOCK, mode, ask)
 	if err == nil {
 		err = l.await(ctx, c)
 	}
@@ -126,18 +126,18 @@ func (ls *Lockspace) lockAs(ctx context.Context, name string, mode Mode, flags F
 // once and the conversion is withdrawn in the background. Until that has an
 // answer, Mode tells what both modes cover, and Convert waits for it; the
 // conversion may win the race, and the lock then keeps the new mode.
-func (l *Lock) Convert(ctx context.Context, mode Mode, flags ...Flag) error {
-	return l.convert(ctx, mode, union(flags))
+func (l *Lock) Convert(ctx context.Context, mode Mode, options ...Option) error {
+	return l.convert(ctx, mode, gather(options))
 }
 
 // TryConvert is Convert without waiting for others: ErrTryFailed if the mode is
 // not free.
-func (l *Lock) TryConvert(ctx context.Context, mode Mode, flags ...Flag) error {
-	return l.convert(ctx, mode, union(flags)|noQueue)
+func (l *Lock) TryConvert(ctx context.Context, mode Mode, options ...Option) error {
+	return l.convert(ctx, mode, gather(options).with(noQueue))
 }
 
-func (l *Lock) convert(ctx context.Context, mode Mode, flags Flag) error {
-	c, err := l.start(ctx, gulmv1.Op_OP_CONVERT, mode, flags)
+func (l *Lock) convert(ctx context.Context, mode Mode, ask terms) error {
+	c, err := l.start(ctx, gulmv1.Op_OP_CONVERT, mode, ask)
 	if err == nil {
 		err = l.await(ctx, c)
 	}
@@ -153,12 +153,12 @@ func (l *Lock) wrap(what string, err error) error {
 }
 
 // start queues a LOCK or CONVERT.
-func (l *Lock) start(ctx context.Context, op gulmv1.Op, mode Mode, flags Flag) (*call, error) {
+func (l *Lock) start(ctx context.Context, op gulmv1.Op, mode Mode, ask terms) (*call, error) {
 	if !mode.valid() {
 		return nil, gulmerr.New(ErrInvalid, "%v is no mode", mode)
 	}
 	for {
-		c, wait, err := l.tryStart(ctx, op, mode, flags)
+		c, wait, err := l.tryStart(ctx, op, mode, ask)
 		if err != nil || c != nil {
 			return c, err
 		}
@@ -172,7 +172,7 @@ func (l *Lock) start(ctx context.Context, op gulmv1.Op, mode Mode, flags Flag) (
 
 // tryStart is start, but if a conversion that was given up is still being
 // withdrawn, it returns its end to wait for.
-func (l *Lock) tryStart(ctx context.Context, op gulmv1.Op, mode Mode, flags Flag) (c *call, wait <-chan struct{}, err error) {
+func (l *Lock) tryStart(ctx context.Context, op gulmv1.Op, mode Mode, ask terms) (c *call, wait <-chan struct{}, err error) {
 	n := l.space.node
 	slot, err := n.slot(ctx)
 	if err != nil {
@@ -184,9 +184,12 @@ func (l *Lock) tryStart(ctx context.Context, op gulmv1.Op, mode Mode, flags Flag
 	if wait, err := l.ready(op); wait != nil || err != nil {
 		return nil, wait, err
 	}
-	msg := &gulmv1.Request{Op: op, Mode: gulmv1.Mode(mode), Flags: uint32(flags)}
+	msg := &gulmv1.Request{Op: op, Mode: gulmv1.Mode(mode)}
+	if err := ask.write(msg); err != nil {
+		return nil, nil, err
+	}
 	if op == gulmv1.Op_OP_CONVERT {
-		if msg.Value, err = l.outgoing(flags); err != nil {
+		if msg.Value, err = l.outgoing(ask.flags); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -201,8 +204,8 @@ func (l *Lock) tryStart(ctx context.Context, op gulmv1.Op, mode Mode, flags Flag
 		msg.Lockspace, msg.Name = l.space.number, []byte(l.name)
 	}
 	msg.Lock = l.number
-	l.dress(msg, flags)
-	c = &call{op: op, to: mode, flags: flags, over: make(chan struct{})}
+	l.dress(msg, ask.flags)
+	c = &call{op: op, to: mode, flags: ask.flags, over: make(chan struct{})}
 	c.req = &request{msg: msg, slot: slot.use(), done: func(reply *gulmv1.Reply, err error) { l.answered(c, reply, err) }}
 	l.call = c
 	n.pipe.push(c.req)

@@ -286,14 +286,14 @@ func (ls *Lockspace) Node() *Node { return ls.node }
 // if the lockspace was left; what ended the session; ctx's. If ctx ends first,
 // Lock returns at once and the request is withdrawn in the background; a lock
 // that is granted nevertheless is unlocked.
-func (ls *Lockspace) Lock(ctx context.Context, name string, mode Mode, flags ...Flag) (*Lock, error) {
-	return ls.lock(ctx, name, mode, union(flags))
+func (ls *Lockspace) Lock(ctx context.Context, name string, mode Mode, options ...Option) (*Lock, error) {
+	return ls.lock(ctx, name, mode, gather(options))
 }
 
 // TryLock is Lock without waiting for others: ErrTryFailed if the lock is not
 // free. It still waits for the servers' answer.
-func (ls *Lockspace) TryLock(ctx context.Context, name string, mode Mode, flags ...Flag) (*Lock, error) {
-	return ls.lock(ctx, name, mode, union(flags)|noQueue)
+func (ls *Lockspace) TryLock(ctx context.Context, name string, mode Mode, options ...Option) (*Lock, error) {
+	return ls.lock(ctx, name, mode, gather(options).with(noQueue))
 }
 
 func union(flags []Flag) Flag {

@@ -46,7 +46,7 @@ func dial(t *testing.T, life *gulmtest.Life) *user {
 }
 
 // take locks and demands a mode and a status.
-func (u *user) take(name string, ask, want client.Mode, status client.Status, flags ...client.Flag) *client.Lock {
+func (u *user) take(name string, ask, want client.Mode, status client.Status, flags ...client.Option) *client.Lock {
 	u.t.Helper()
 	l, err := u.ls.Lock(u.t.Context(), name, ask, flags...)
 	if err != nil {

@@ -13,7 +13,8 @@ import (
 // reading are the exported methods of a table that change no lock.
 var reading = []string{
 	"Begin", "Changed", "Check", "Clone", "Counters", "Counts", "Digest", "GulmQuery", "Known", "Joined", "Locks", "NeedsFence", "Origins", "Owners",
-	"RangeCounts", "RangeTest", "Ranges", "Resource", "SetLimits", "SpaceName", "SpaceOf", "Spaces", "TakeEvents", "Walk",
+	"RangeCounts", "RangeTest", "Ranges", "Resource", "SetLimits", "SpaceName", "SpaceOf", "Spaces", "TakeEvents", "Walk", "WalkWaits", "Watch", "Watched", "Waits",
+	"AllDeadlocks", "Deadlocks", "Explain",
 	"WalkRanges",
 }
 

@@ -14,15 +14,19 @@ import (
 	"lock_gulmd/client"
 	"lock_gulmd/cmd/internal/daemon"
 	"lock_gulmd/fence"
+	"lock_gulmd/fence/process"
 	gulmv1 "lock_gulmd/proto/gulm/v1"
 )
 
-// TestMain plays a lock server when it is started under that name, as the demo's
-// executable does.
+// TestMain plays a lock server or a fence agent when it is started under that name,
+// as the demo's executable does.
 func TestMain(m *testing.M) {
 	fence.Supervise()
-	if filepath.Base(os.Args[0]) == AsServer {
+	switch filepath.Base(os.Args[0]) {
+	case AsServer:
 		os.Exit(daemon.Main(os.Args[1:], os.Stdout, os.Stderr))
+	case AsAgent:
+		os.Exit(process.Main(os.Stdin, os.Stdout, os.Stderr, os.Args[1:]))
 	}
 	os.Exit(m.Run())
 }
@@ -87,7 +91,7 @@ func pair(b *testing.B, space *client.Lockspace, name string) {
 }
 
 // startServers starts the demo's servers and waits for a master.
-func startServers(b *testing.B) *cluster {
+func startServers(b testing.TB) *cluster {
 	b.Helper()
 	c, err := newCluster(b.TempDir(), setup{nodes: []string{"n1", "n2", "n3"}})
 	if err != nil {
@@ -106,7 +110,7 @@ func startServers(b *testing.B) *cluster {
 }
 
 // dial logs sessions of one node in.
-func (c *cluster) dial(b *testing.B, streams int) []*client.Lockspace {
+func (c *cluster) dial(b testing.TB, streams int) []*client.Lockspace {
 	b.Helper()
 	var servers []string
 	for _, name := range c.servers {

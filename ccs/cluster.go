@@ -195,7 +195,7 @@ var oldLockKeys = map[string]string{
 	"ltpxport":               "remove it: there is no lock proxy any more, programs use the client library and core_port",
 	"ltpx_port":              "remove it: there is no lock proxy any more, programs use the client library and core_port",
 	"lt_partitions":          "remove it: there is one lock table, lock tables are no longer split",
-	"lt_drop_req_rate":       "remove it: lt_high_locks alone decides when cached locks are asked back",
+	"lt_drop_req_rate":       "remove it: above lt_high_locks cached locks are asked back every 10 seconds",
 	"prealloc_locks":         "remove it: memory is taken when it is needed; max_locks limits it",
 	"prealloc_holders":       "remove it: memory is taken when it is needed; max_locks limits it",
 	"prealloc_lkrqs":         "remove it: memory is taken when it is needed; max_requests_in_flight limits it",

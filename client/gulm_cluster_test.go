@@ -4,6 +4,8 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"lock_gulmd/client"
 	"lock_gulmd/proto/gulmerr"
@@ -128,5 +130,48 @@ func TestGulm_DropExpired(t *testing.T) {
 			t.Fatalf("dropped %d: %v", dropped, err)
 		}
 		n2.state("fs1 a", 0, client.EX, 0, client.GulmTry)
+	})
+}
+
+// TestShed_aboveHighWater: nodes are asked to give back cached locks while there
+// are too many, and not any more once they did.
+func TestShed_aboveHighWater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := gulmtest.NewCluster(t, 1, gulmtest.ClusterOptions{Settings: "lt_high_locks = 2"})
+		defer c.Close()
+		c.StartAll()
+		c.AwaitMaster(time.Minute)
+		n1 := boot(t, c, "n1")
+		var locks []*client.Lock
+		asked := func() (times int) {
+			for {
+				select {
+				case e := <-n1.node.Events():
+					if e.Kind == client.EventShed {
+						times++
+					}
+				default:
+					return times
+				}
+			}
+		}
+		for _, key := range []string{"a", "b"} {
+			locks = append(locks, n1.state(key, 0, client.PR, 0))
+		}
+		time.Sleep(time.Minute)
+		if n := asked(); n != 0 {
+			t.Fatalf("asked %d times for two locks of two", n)
+		}
+		locks = append(locks, n1.state("c", 0, client.PR, 0))
+		time.Sleep(time.Minute)
+		if n := asked(); n < 5 || n > 6 {
+			t.Fatalf("asked %d times in a minute for three locks of two", n)
+		}
+		n1.must(locks[0].UnlockWait(t.Context()))
+		asked()
+		time.Sleep(time.Minute)
+		if n := asked(); n != 0 {
+			t.Fatalf("asked %d times after one lock was given back", n)
+		}
 	})
 }

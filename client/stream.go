@@ -195,6 +195,9 @@ func (s *stream) take(reply *gulmv1.SessionReply) error {
 		n.seen = max(n.seen, reply.GetIndex())
 	}
 	n.mu.Unlock()
+	if reply.GetShed() {
+		n.events.put(Event{Kind: EventShed, At: time.Now(), Server: s.addr})
+	}
 	if b := reply.GetBeat(); b != 0 && n.live.acknowledged(b) {
 		s.good = true
 		s.watch.Reset(n.live.patience)

@@ -178,10 +178,13 @@ const (
 	EventConnected
 	// EventDisconnected: the stream to the server at Server ended; Err says why.
 	EventDisconnected
+	// EventShed: the servers hold too many locks; unlock those that are only
+	// cached. A hint that is repeated while it is so.
+	EventShed
 )
 
 // eventNames is indexed by EventKind.
-var eventNames = [...]string{"", "jeopardy", "lost", "safe", "expired", "connected", "disconnected"}
+var eventNames = [...]string{"", "jeopardy", "lost", "safe", "expired", "connected", "disconnected", "shed"}
 
 // String returns the kind as one lower-case word.
 func (k EventKind) String() string {

@@ -77,6 +77,9 @@ type Config struct {
 	// CheckInterval is how often replicas compare their digests; no entry is
 	// written while nothing else is.
 	CheckInterval time.Duration
+	// HighLocks is the number of locks above which sessions are asked to give
+	// back cached ones, every ShedInterval; 0 for never.
+	HighLocks uint64
 	// Log may be nil.
 	Log *slog.Logger
 }

@@ -98,6 +98,10 @@ func TestRequestsFromWire_WhatIsTooBigIsNotCarried(t *testing.T) {
 	got := requestsFromWire([]*gulmv1.Request{{
 		Op: gulmv1.Op(256 + int32(gulmv1.Op_OP_LOCK)), Mode: gulmv1.Mode(-3), Policy: gulmv1.Policy(1 << 20), Name: make([]byte, lock.MaxName+1),
 	}})[0]
+	long := requestsFromWire([]*gulmv1.Request{{Op: gulmv1.Op_OP_RANGE_CLOSE, Name: make([]byte, lock.MaxName+1)}})[0]
+	if long.Op != unknownOp || long.Name != nil {
+		t.Errorf("to close a name that is too long became %+v", long)
+	}
 	if got.Op != 255 || got.Mode != 255 || got.Policy != 255 || got.Name != nil {
 		t.Errorf("became %+v", got)
 	}

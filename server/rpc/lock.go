@@ -172,23 +172,29 @@ func nextReply(m *session.Message, names namer) (*gulmv1.SessionReply, bool) {
 		return reply, true
 	}
 	reply.Journals = journalsToWire(m.Journals)
-	reply.Index, reply.Beat = m.Index, m.Beat
+	reply.Index, reply.Beat, reply.Shed = m.Index, m.Beat, m.Shed
 	return reply, false
 }
+
+// unknownOp is what no operation is.
+const unknownOp = state.Op(255)
 
 func requestsFromWire(in []*gulmv1.Request) []state.Request {
 	out := make([]state.Request, len(in))
 	for i, r := range in {
 		name := r.GetName()
+		op := small[state.Op](r.GetOp())
 		if len(name) > lock.MaxName || r.GetValueLen() > lock.MaxValueLen {
-			name = nil // refused by the state as well, without a place in the log for it
+			// Refused by the state, without a place in the log for the name; to some
+			// operations no name means everything.
+			name, op = nil, unknownOp
 		}
 		value := r.GetValue()
 		if len(value) > lock.MaxValueLen {
 			value = value[:lock.MaxValueLen+1] // likewise
 		}
 		out[i] = state.Request{
-			Seq: r.GetSeq(), Op: small[state.Op](r.GetOp()), Lock: lock.ID(r.GetLock()), Lockspace: r.GetLockspace(), Name: name,
+			Seq: r.GetSeq(), Op: op, Lock: lock.ID(r.GetLock()), Lockspace: r.GetLockspace(), Name: name,
 			Mode: small[lock.Mode](r.GetMode()), Flags: lock.Flags(r.GetFlags()), Policy: small[lock.Policy](r.GetPolicy()),
 			Value: value, ValueLen: uint8(r.GetValueLen()), Journals: r.GetJournals(), JID: r.GetJid(),
 			Entries: entriesFromWire(r.GetEntries()), Terms: lock.Terms{Owner: r.GetOwner(), Timeout: r.GetTimeoutMs()},

@@ -172,6 +172,7 @@ type Outbox struct {
 	journals []journal.Event
 	index    uint64
 	beat     uint64
+	shed     bool // it is to give back what it only caches
 	err      error
 }
 
@@ -184,6 +185,8 @@ type Message struct {
 	Index uint64
 	// Beat is the highest beat acknowledged, 0 for none.
 	Beat uint64
+	// Shed asks the session to give back locks that it only caches.
+	Shed bool
 }
 
 // Wake returns the channel that has a value when Take is worth calling.
@@ -193,8 +196,8 @@ func (o *Outbox) Wake() <-chan struct{} { return o.wake }
 func (o *Outbox) Take() (Message, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	m := Message{o.replies, o.events, o.journals, o.index, o.beat}
-	o.replies, o.events, o.journals, o.beat = nil, nil, nil, 0
+	m := Message{o.replies, o.events, o.journals, o.index, o.beat, o.shed}
+	o.replies, o.events, o.journals, o.beat, o.shed = nil, nil, nil, 0, false
 	if len(m.Replies) == 0 && len(m.Events) == 0 && len(m.Journals) == 0 && o.err != nil {
 		return m, o.err
 	}

@@ -1307,7 +1307,10 @@ type SessionReply struct {
 	// First message of a stream only.
 	Attached *Attached `protobuf:"bytes,5,opt,name=attached,proto3" json:"attached,omitempty"`
 	// News about mounts, after the replies.
-	Journals      []*JournalEvent `protobuf:"bytes,40,rep,name=journals,proto3" json:"journals,omitempty"`
+	Journals []*JournalEvent `protobuf:"bytes,40,rep,name=journals,proto3" json:"journals,omitempty"`
+	// There are too many locks: give back those that you only cache (GULM: drop
+	// all). A hint, repeated while it is so.
+	Shed          bool `protobuf:"varint,15,opt,name=shed,proto3" json:"shed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1382,6 +1385,13 @@ func (x *SessionReply) GetJournals() []*JournalEvent {
 		return x.Journals
 	}
 	return nil
+}
+
+func (x *SessionReply) GetShed() bool {
+	if x != nil {
+		return x.Shed
+	}
+	return false
 }
 
 // JournalEvent is news about a mount; repeated after a resume.
@@ -1615,14 +1625,15 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\x06status\x18\x05 \x01(\rR\x06status\x12\x14\n" +
 	"\x05value\x18\x06 \x01(\fR\x05value\x12\x16\n" +
 	"\x06reason\x18\a \x01(\tR\x06reason\x12\x16\n" +
-	"\x06detail\x18\x13 \x01(\tR\x06detail\"\xec\x01\n" +
+	"\x06detail\x18\x13 \x01(\tR\x06detail\"\x80\x02\n" +
 	"\fSessionReply\x12(\n" +
 	"\areplies\x18\x01 \x03(\v2\x0e.gulm.v1.ReplyR\areplies\x12&\n" +
 	"\x06events\x18\x02 \x03(\v2\x0e.gulm.v1.EventR\x06events\x12\x14\n" +
 	"\x05index\x18\x03 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04beat\x18\x04 \x01(\x04R\x04beat\x12-\n" +
 	"\battached\x18\x05 \x01(\v2\x11.gulm.v1.AttachedR\battached\x121\n" +
-	"\bjournals\x18( \x03(\v2\x15.gulm.v1.JournalEventR\bjournals\"\xb9\x01\n" +
+	"\bjournals\x18( \x03(\v2\x15.gulm.v1.JournalEventR\bjournals\x12\x12\n" +
+	"\x04shed\x18\x0f \x01(\bR\x04shed\"\xb9\x01\n" +
 	"\fJournalEvent\x12-\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x19.gulm.v1.JournalEventKindR\x04kind\x12\x1c\n" +
 	"\tlockspace\x18\x02 \x01(\rR\tlockspace\x12\x10\n" +

@@ -29,9 +29,11 @@ func locksCommand(env *tool.Env) *cobra.Command {
 of resources are bytes, so they are quoted. A lock is called NODE/SESSION/LOCK.
 A waiter that conflicts with no holder waits behind others in the queue.
 
-Files with byte ranges follow; an owner of ranges is NODE/SESSION/NUMBER.
+Files with byte ranges follow; an owner of ranges is NODE/SESSION/NUMBER. Then
+come all deadlocks of the cluster, each spelled out: who waits for whom on what.
 
-With --json prints one object with the keys resources, range_files and truncated; a resource
+With --json prints one object with the keys resources, range_files, truncated,
+deadlocks (text, node, session, lock) and more_deadlocks; a resource
 has lockspace, name (quoted), name_hex and locks; a lock has id, node, session,
 lock, queue, granted, requested, token, age_ms, frozen, blocked_by and behind.`,
 		Args: cobra.NoArgs,
@@ -57,9 +59,10 @@ func locks(ctx context.Context, env *tool.Env, req *gulmv1.LocksRequest) error {
 	defer cancel()
 	var resources []*gulmv1.Resource
 	var files []*gulmv1.RangeFile
+	var knots knots
 	truncated := false
 	err = c.Master(ctx, tool.Call{Again: true, Do: func(ctx context.Context, conn *grpc.ClientConn) (err error) {
-		resources, files, truncated, err = listLocks(ctx, conn, req)
+		resources, files, truncated, err = listLocks(ctx, conn, req, &knots)
 		return err
 	}})
 	if err != nil {
@@ -67,15 +70,18 @@ func locks(ctx context.Context, env *tool.Env, req *gulmv1.LocksRequest) error {
 	}
 	if env.JSON {
 		out := locksToJSON(resources, truncated)
-		out.RangeFiles = rangesToJSON(files)
+		out.RangeFiles, out.Deadlocks, out.MoreDeadlocks = rangesToJSON(files), knots.json(), knots.more
 		return env.PrintJSON(out)
 	}
-	return printLocks(env.Stdout, resources, files, truncated)
+	if err := printLocks(env.Stdout, resources, files, truncated); err != nil {
+		return err
+	}
+	return knots.print(env.Stdout)
 }
 
 // listLocks receives the whole list.
 func listLocks(
-	ctx context.Context, conn *grpc.ClientConn, req *gulmv1.LocksRequest,
+	ctx context.Context, conn *grpc.ClientConn, req *gulmv1.LocksRequest, found *knots,
 ) (list []*gulmv1.Resource, files []*gulmv1.RangeFile, truncated bool, err error) {
 	stream, err := gulmv1.NewAdminServiceClient(conn).Locks(ctx, req)
 	if err != nil {
@@ -91,6 +97,7 @@ func listLocks(
 		}
 		list, files = append(list, reply.GetResources()...), append(files, reply.GetRangeFiles()...)
 		truncated = truncated || reply.GetTruncated()
+		found.add(reply)
 	}
 }
 
@@ -180,6 +187,9 @@ type locksJSON struct {
 	RangeFiles []rangeFileJSON `json:"range_files"`
 	// Truncated tells that --limit cut the list.
 	Truncated bool `json:"truncated"`
+	// Deadlocks are all of the cluster; see deadlocks.go.
+	Deadlocks     []deadlockJSON `json:"deadlocks"`
+	MoreDeadlocks bool           `json:"more_deadlocks"`
 }
 
 // resourceJSON is one resource; its name is bytes.

@@ -141,6 +141,7 @@ func (e *Edge) Locks(req *gulmv1.LocksRequest, stream grpc.ServerStreamingServer
 	if !w.reply.GetTruncated() && w.err == nil {
 		s.Locks().WalkRanges(w.addRanges)
 	}
+	w.addDeadlocks()
 	w.flush(true)
 	return w.err
 }
@@ -188,6 +189,9 @@ func (w *lockLister) flush(last bool) {
 	if w.err != nil || !last && len(w.reply.Resources) < resourcesPerMessage && w.listed < rangesPerMessage {
 		return
 	}
-	w.err = w.stream.Send(&gulmv1.LocksReply{Resources: w.reply.Resources, Truncated: w.reply.Truncated, RangeFiles: w.reply.RangeFiles})
+	w.err = w.stream.Send(&gulmv1.LocksReply{
+		Resources: w.reply.Resources, Truncated: w.reply.Truncated, RangeFiles: w.reply.RangeFiles,
+		Deadlocks: w.reply.Deadlocks, MoreDeadlocks: w.reply.MoreDeadlocks,
+	})
 	w.reply.Resources, w.reply.RangeFiles, w.listed = nil, nil, 0
 }

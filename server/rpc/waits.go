@@ -21,3 +21,24 @@ func entriesFromWire(in []*gulmv1.SetEntry) []lock.SetEntry {
 	}
 	return out
 }
+
+const (
+	// deadlockBudget is how much a search for the eyes of an operator may look at:
+	// some seconds of it.
+	deadlockBudget = 1 << 22
+	// maxDeadlocks is how many are told.
+	maxDeadlocks = 100
+)
+
+// addDeadlocks adds the deadlocks that there are now to the last message.
+func (w *lockLister) addDeadlocks() {
+	cycles, complete := w.state.Locks().AllDeadlocks(deadlockBudget)
+	w.reply.MoreDeadlocks = !complete || len(cycles) > maxDeadlocks
+	for i := range cycles[:min(len(cycles), maxDeadlocks)] {
+		d := &gulmv1.Deadlock{Text: w.state.Tell(cycles[i].Waits)}
+		if victim, ok := cycles[i].Denial(); ok {
+			d.Node, d.Session, d.Lock = w.nodes[victim.Session], uint64(victim.Session), uint64(victim.ID)
+		}
+		w.reply.Deadlocks = append(w.reply.Deadlocks, d)
+	}
+}

@@ -707,7 +707,12 @@ type LocksReply struct {
 	// True on the last message if the limit cut the list.
 	Truncated bool `protobuf:"varint,2,opt,name=truncated,proto3" json:"truncated,omitempty"`
 	// Files with byte ranges, after all resources.
-	RangeFiles    []*RangeFile `protobuf:"bytes,11,rep,name=range_files,json=rangeFiles,proto3" json:"range_files,omitempty"`
+	RangeFiles []*RangeFile `protobuf:"bytes,11,rep,name=range_files,json=rangeFiles,proto3" json:"range_files,omitempty"`
+	// On the last message: all deadlocks in the cluster, whatever the list is
+	// narrowed to.
+	Deadlocks []*Deadlock `protobuf:"bytes,15,rep,name=deadlocks,proto3" json:"deadlocks,omitempty"`
+	// True if too much waits to look at all of it.
+	MoreDeadlocks bool `protobuf:"varint,16,opt,name=more_deadlocks,json=moreDeadlocks,proto3" json:"more_deadlocks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -763,6 +768,92 @@ func (x *LocksReply) GetRangeFiles() []*RangeFile {
 	return nil
 }
 
+func (x *LocksReply) GetDeadlocks() []*Deadlock {
+	if x != nil {
+		return x.Deadlocks
+	}
+	return nil
+}
+
+func (x *LocksReply) GetMoreDeadlocks() bool {
+	if x != nil {
+		return x.MoreDeadlocks
+	}
+	return false
+}
+
+// Deadlock is a circle of requests that wait for each other.
+type Deadlock struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who waits for whom on what, for people.
+	Text string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	// The request that is about to be denied; empty if all asked to be spared.
+	Node    string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Session uint64 `protobuf:"varint,3,opt,name=session,proto3" json:"session,omitempty"`
+	// Number of the lock, or of the set.
+	Lock          uint64 `protobuf:"varint,4,opt,name=lock,proto3" json:"lock,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Deadlock) Reset() {
+	*x = Deadlock{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Deadlock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Deadlock) ProtoMessage() {}
+
+func (x *Deadlock) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Deadlock.ProtoReflect.Descriptor instead.
+func (*Deadlock) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Deadlock) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Deadlock) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Deadlock) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *Deadlock) GetLock() uint64 {
+	if x != nil {
+		return x.Lock
+	}
+	return 0
+}
+
 // RangeFile is a file with byte ranges, or with locks of flock.
 type RangeFile struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -780,7 +871,7 @@ type RangeFile struct {
 
 func (x *RangeFile) Reset() {
 	*x = RangeFile{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[7]
+	mi := &file_gulm_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -792,7 +883,7 @@ func (x *RangeFile) String() string {
 func (*RangeFile) ProtoMessage() {}
 
 func (x *RangeFile) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[7]
+	mi := &file_gulm_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -805,7 +896,7 @@ func (x *RangeFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeFile.ProtoReflect.Descriptor instead.
 func (*RangeFile) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RangeFile) GetLockspace() string {
@@ -870,7 +961,7 @@ type RangeLock struct {
 
 func (x *RangeLock) Reset() {
 	*x = RangeLock{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[8]
+	mi := &file_gulm_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +973,7 @@ func (x *RangeLock) String() string {
 func (*RangeLock) ProtoMessage() {}
 
 func (x *RangeLock) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[8]
+	mi := &file_gulm_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +986,7 @@ func (x *RangeLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeLock.ProtoReflect.Descriptor instead.
 func (*RangeLock) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RangeLock) GetNode() string {
@@ -1000,7 +1091,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[9]
+	mi := &file_gulm_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1012,7 +1103,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[9]
+	mi := &file_gulm_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1025,7 +1116,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Resource) GetLockspace() string {
@@ -1072,7 +1163,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[10]
+	mi := &file_gulm_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1084,7 +1175,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[10]
+	mi := &file_gulm_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1097,7 +1188,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Lock) GetNode() string {
@@ -1180,7 +1271,7 @@ type JournalsRequest struct {
 
 func (x *JournalsRequest) Reset() {
 	*x = JournalsRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[11]
+	mi := &file_gulm_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1192,7 +1283,7 @@ func (x *JournalsRequest) String() string {
 func (*JournalsRequest) ProtoMessage() {}
 
 func (x *JournalsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[11]
+	mi := &file_gulm_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1205,7 +1296,7 @@ func (x *JournalsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalsRequest.ProtoReflect.Descriptor instead.
 func (*JournalsRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *JournalsRequest) GetLockspace() string {
@@ -1224,7 +1315,7 @@ type JournalsReply struct {
 
 func (x *JournalsReply) Reset() {
 	*x = JournalsReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[12]
+	mi := &file_gulm_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1236,7 +1327,7 @@ func (x *JournalsReply) String() string {
 func (*JournalsReply) ProtoMessage() {}
 
 func (x *JournalsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[12]
+	mi := &file_gulm_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1249,7 +1340,7 @@ func (x *JournalsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalsReply.ProtoReflect.Descriptor instead.
 func (*JournalsReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *JournalsReply) GetLockspaces() []*JournalSpace {
@@ -1273,7 +1364,7 @@ type JournalSpace struct {
 
 func (x *JournalSpace) Reset() {
 	*x = JournalSpace{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[13]
+	mi := &file_gulm_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1285,7 +1376,7 @@ func (x *JournalSpace) String() string {
 func (*JournalSpace) ProtoMessage() {}
 
 func (x *JournalSpace) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[13]
+	mi := &file_gulm_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1298,7 +1389,7 @@ func (x *JournalSpace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalSpace.ProtoReflect.Descriptor instead.
 func (*JournalSpace) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *JournalSpace) GetLockspace() string {
@@ -1344,7 +1435,7 @@ type JournalInfo struct {
 
 func (x *JournalInfo) Reset() {
 	*x = JournalInfo{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[14]
+	mi := &file_gulm_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1356,7 +1447,7 @@ func (x *JournalInfo) String() string {
 func (*JournalInfo) ProtoMessage() {}
 
 func (x *JournalInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[14]
+	mi := &file_gulm_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1369,7 +1460,7 @@ func (x *JournalInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalInfo.ProtoReflect.Descriptor instead.
 func (*JournalInfo) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *JournalInfo) GetJid() uint32 {
@@ -1455,7 +1546,7 @@ type MountInfo struct {
 
 func (x *MountInfo) Reset() {
 	*x = MountInfo{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[15]
+	mi := &file_gulm_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1467,7 +1558,7 @@ func (x *MountInfo) String() string {
 func (*MountInfo) ProtoMessage() {}
 
 func (x *MountInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[15]
+	mi := &file_gulm_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1480,7 +1571,7 @@ func (x *MountInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MountInfo.ProtoReflect.Descriptor instead.
 func (*MountInfo) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *MountInfo) GetNode() string {
@@ -1559,7 +1650,7 @@ type ForceExpireRequest struct {
 
 func (x *ForceExpireRequest) Reset() {
 	*x = ForceExpireRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[16]
+	mi := &file_gulm_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1571,7 +1662,7 @@ func (x *ForceExpireRequest) String() string {
 func (*ForceExpireRequest) ProtoMessage() {}
 
 func (x *ForceExpireRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[16]
+	mi := &file_gulm_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1584,7 +1675,7 @@ func (x *ForceExpireRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForceExpireRequest.ProtoReflect.Descriptor instead.
 func (*ForceExpireRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ForceExpireRequest) GetNode() string {
@@ -1616,7 +1707,7 @@ type ForceExpireReply struct {
 
 func (x *ForceExpireReply) Reset() {
 	*x = ForceExpireReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[17]
+	mi := &file_gulm_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1628,7 +1719,7 @@ func (x *ForceExpireReply) String() string {
 func (*ForceExpireReply) ProtoMessage() {}
 
 func (x *ForceExpireReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[17]
+	mi := &file_gulm_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1641,7 +1732,7 @@ func (x *ForceExpireReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForceExpireReply.ProtoReflect.Descriptor instead.
 func (*ForceExpireReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 type AcknowledgeFenceRequest struct {
@@ -1658,7 +1749,7 @@ type AcknowledgeFenceRequest struct {
 
 func (x *AcknowledgeFenceRequest) Reset() {
 	*x = AcknowledgeFenceRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[18]
+	mi := &file_gulm_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1670,7 +1761,7 @@ func (x *AcknowledgeFenceRequest) String() string {
 func (*AcknowledgeFenceRequest) ProtoMessage() {}
 
 func (x *AcknowledgeFenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[18]
+	mi := &file_gulm_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1683,7 +1774,7 @@ func (x *AcknowledgeFenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeFenceRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeFenceRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AcknowledgeFenceRequest) GetNode() string {
@@ -1715,7 +1806,7 @@ type AcknowledgeFenceReply struct {
 
 func (x *AcknowledgeFenceReply) Reset() {
 	*x = AcknowledgeFenceReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[19]
+	mi := &file_gulm_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1727,7 +1818,7 @@ func (x *AcknowledgeFenceReply) String() string {
 func (*AcknowledgeFenceReply) ProtoMessage() {}
 
 func (x *AcknowledgeFenceReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[19]
+	mi := &file_gulm_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1740,7 +1831,7 @@ func (x *AcknowledgeFenceReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeFenceReply.ProtoReflect.Descriptor instead.
 func (*AcknowledgeFenceReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 // Breaker is whether automatic fencing is paused, and why.
@@ -1768,7 +1859,7 @@ type Breaker struct {
 
 func (x *Breaker) Reset() {
 	*x = Breaker{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[20]
+	mi := &file_gulm_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1780,7 +1871,7 @@ func (x *Breaker) String() string {
 func (*Breaker) ProtoMessage() {}
 
 func (x *Breaker) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[20]
+	mi := &file_gulm_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1793,7 +1884,7 @@ func (x *Breaker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Breaker.ProtoReflect.Descriptor instead.
 func (*Breaker) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Breaker) GetPaused() bool {
@@ -1870,7 +1961,7 @@ type PauseFencingRequest struct {
 
 func (x *PauseFencingRequest) Reset() {
 	*x = PauseFencingRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[21]
+	mi := &file_gulm_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1882,7 +1973,7 @@ func (x *PauseFencingRequest) String() string {
 func (*PauseFencingRequest) ProtoMessage() {}
 
 func (x *PauseFencingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[21]
+	mi := &file_gulm_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1895,7 +1986,7 @@ func (x *PauseFencingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseFencingRequest.ProtoReflect.Descriptor instead.
 func (*PauseFencingRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PauseFencingRequest) GetReason() string {
@@ -1920,7 +2011,7 @@ type PauseFencingReply struct {
 
 func (x *PauseFencingReply) Reset() {
 	*x = PauseFencingReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[22]
+	mi := &file_gulm_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +2023,7 @@ func (x *PauseFencingReply) String() string {
 func (*PauseFencingReply) ProtoMessage() {}
 
 func (x *PauseFencingReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[22]
+	mi := &file_gulm_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2036,7 @@ func (x *PauseFencingReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseFencingReply.ProtoReflect.Descriptor instead.
 func (*PauseFencingReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 type ResumeFencingRequest struct {
@@ -1957,7 +2048,7 @@ type ResumeFencingRequest struct {
 
 func (x *ResumeFencingRequest) Reset() {
 	*x = ResumeFencingRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[23]
+	mi := &file_gulm_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1969,7 +2060,7 @@ func (x *ResumeFencingRequest) String() string {
 func (*ResumeFencingRequest) ProtoMessage() {}
 
 func (x *ResumeFencingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[23]
+	mi := &file_gulm_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1982,7 +2073,7 @@ func (x *ResumeFencingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeFencingRequest.ProtoReflect.Descriptor instead.
 func (*ResumeFencingRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ResumeFencingRequest) GetOperator() string {
@@ -2000,7 +2091,7 @@ type ResumeFencingReply struct {
 
 func (x *ResumeFencingReply) Reset() {
 	*x = ResumeFencingReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[24]
+	mi := &file_gulm_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2012,7 +2103,7 @@ func (x *ResumeFencingReply) String() string {
 func (*ResumeFencingReply) ProtoMessage() {}
 
 func (x *ResumeFencingReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[24]
+	mi := &file_gulm_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2025,7 +2116,7 @@ func (x *ResumeFencingReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeFencingReply.ProtoReflect.Descriptor instead.
 func (*ResumeFencingReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 type TimeoutsRequest struct {
@@ -2036,7 +2127,7 @@ type TimeoutsRequest struct {
 
 func (x *TimeoutsRequest) Reset() {
 	*x = TimeoutsRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[25]
+	mi := &file_gulm_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2048,7 +2139,7 @@ func (x *TimeoutsRequest) String() string {
 func (*TimeoutsRequest) ProtoMessage() {}
 
 func (x *TimeoutsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[25]
+	mi := &file_gulm_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2061,7 +2152,7 @@ func (x *TimeoutsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimeoutsRequest.ProtoReflect.Descriptor instead.
 func (*TimeoutsRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 // TimeoutsReply is what the answering server goes by.
@@ -2093,7 +2184,7 @@ type TimeoutsReply struct {
 
 func (x *TimeoutsReply) Reset() {
 	*x = TimeoutsReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[26]
+	mi := &file_gulm_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2105,7 +2196,7 @@ func (x *TimeoutsReply) String() string {
 func (*TimeoutsReply) ProtoMessage() {}
 
 func (x *TimeoutsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[26]
+	mi := &file_gulm_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2118,7 +2209,7 @@ func (x *TimeoutsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimeoutsReply.ProtoReflect.Descriptor instead.
 func (*TimeoutsReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TimeoutsReply) GetCluster() string {
@@ -2216,7 +2307,7 @@ type NodeTimeouts struct {
 
 func (x *NodeTimeouts) Reset() {
 	*x = NodeTimeouts{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[27]
+	mi := &file_gulm_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2228,7 +2319,7 @@ func (x *NodeTimeouts) String() string {
 func (*NodeTimeouts) ProtoMessage() {}
 
 func (x *NodeTimeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[27]
+	mi := &file_gulm_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2241,7 +2332,7 @@ func (x *NodeTimeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeTimeouts.ProtoReflect.Descriptor instead.
 func (*NodeTimeouts) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *NodeTimeouts) GetNode() string {
@@ -2268,7 +2359,7 @@ type MethodTimeouts struct {
 
 func (x *MethodTimeouts) Reset() {
 	*x = MethodTimeouts{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[28]
+	mi := &file_gulm_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2280,7 +2371,7 @@ func (x *MethodTimeouts) String() string {
 func (*MethodTimeouts) ProtoMessage() {}
 
 func (x *MethodTimeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[28]
+	mi := &file_gulm_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2293,7 +2384,7 @@ func (x *MethodTimeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MethodTimeouts.ProtoReflect.Descriptor instead.
 func (*MethodTimeouts) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *MethodTimeouts) GetMethod() string {
@@ -2322,7 +2413,7 @@ type StepTimeouts struct {
 
 func (x *StepTimeouts) Reset() {
 	*x = StepTimeouts{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[29]
+	mi := &file_gulm_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2334,7 +2425,7 @@ func (x *StepTimeouts) String() string {
 func (*StepTimeouts) ProtoMessage() {}
 
 func (x *StepTimeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[29]
+	mi := &file_gulm_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2347,7 +2438,7 @@ func (x *StepTimeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepTimeouts.ProtoReflect.Descriptor instead.
 func (*StepTimeouts) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StepTimeouts) GetDevice() string {
@@ -2388,7 +2479,7 @@ type FencesRequest struct {
 
 func (x *FencesRequest) Reset() {
 	*x = FencesRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[30]
+	mi := &file_gulm_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2400,7 +2491,7 @@ func (x *FencesRequest) String() string {
 func (*FencesRequest) ProtoMessage() {}
 
 func (x *FencesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[30]
+	mi := &file_gulm_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2413,7 +2504,7 @@ func (x *FencesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FencesRequest.ProtoReflect.Descriptor instead.
 func (*FencesRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *FencesRequest) GetNode() string {
@@ -2432,7 +2523,7 @@ type FencesReply struct {
 
 func (x *FencesReply) Reset() {
 	*x = FencesReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[31]
+	mi := &file_gulm_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2444,7 +2535,7 @@ func (x *FencesReply) String() string {
 func (*FencesReply) ProtoMessage() {}
 
 func (x *FencesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[31]
+	mi := &file_gulm_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2457,7 +2548,7 @@ func (x *FencesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FencesReply.ProtoReflect.Descriptor instead.
 func (*FencesReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *FencesReply) GetNodes() []*FenceLedger {
@@ -2493,7 +2584,7 @@ type FenceLedger struct {
 
 func (x *FenceLedger) Reset() {
 	*x = FenceLedger{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[32]
+	mi := &file_gulm_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2505,7 +2596,7 @@ func (x *FenceLedger) String() string {
 func (*FenceLedger) ProtoMessage() {}
 
 func (x *FenceLedger) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[32]
+	mi := &file_gulm_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2518,7 +2609,7 @@ func (x *FenceLedger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceLedger.ProtoReflect.Descriptor instead.
 func (*FenceLedger) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *FenceLedger) GetNode() string {
@@ -2609,7 +2700,7 @@ type FenceOutlet struct {
 
 func (x *FenceOutlet) Reset() {
 	*x = FenceOutlet{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[33]
+	mi := &file_gulm_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2621,7 +2712,7 @@ func (x *FenceOutlet) String() string {
 func (*FenceOutlet) ProtoMessage() {}
 
 func (x *FenceOutlet) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[33]
+	mi := &file_gulm_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2634,7 +2725,7 @@ func (x *FenceOutlet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceOutlet.ProtoReflect.Descriptor instead.
 func (*FenceOutlet) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *FenceOutlet) GetDevice() string {
@@ -2700,7 +2791,7 @@ type ManualFence struct {
 
 func (x *ManualFence) Reset() {
 	*x = ManualFence{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[34]
+	mi := &file_gulm_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2712,7 +2803,7 @@ func (x *ManualFence) String() string {
 func (*ManualFence) ProtoMessage() {}
 
 func (x *ManualFence) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[34]
+	mi := &file_gulm_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2725,7 +2816,7 @@ func (x *ManualFence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ManualFence.ProtoReflect.Descriptor instead.
 func (*ManualFence) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ManualFence) GetOperator() string {
@@ -2780,7 +2871,7 @@ type RehearseFenceRequest struct {
 
 func (x *RehearseFenceRequest) Reset() {
 	*x = RehearseFenceRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[35]
+	mi := &file_gulm_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2792,7 +2883,7 @@ func (x *RehearseFenceRequest) String() string {
 func (*RehearseFenceRequest) ProtoMessage() {}
 
 func (x *RehearseFenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[35]
+	mi := &file_gulm_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2805,7 +2896,7 @@ func (x *RehearseFenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RehearseFenceRequest.ProtoReflect.Descriptor instead.
 func (*RehearseFenceRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RehearseFenceRequest) GetNode() string {
@@ -2824,7 +2915,7 @@ type RehearseFenceReply struct {
 
 func (x *RehearseFenceReply) Reset() {
 	*x = RehearseFenceReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[36]
+	mi := &file_gulm_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2836,7 +2927,7 @@ func (x *RehearseFenceReply) String() string {
 func (*RehearseFenceReply) ProtoMessage() {}
 
 func (x *RehearseFenceReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[36]
+	mi := &file_gulm_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2849,7 +2940,7 @@ func (x *RehearseFenceReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RehearseFenceReply.ProtoReflect.Descriptor instead.
 func (*RehearseFenceReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RehearseFenceReply) GetOutlets() []*FenceRehearsal {
@@ -2877,7 +2968,7 @@ type FenceRehearsal struct {
 
 func (x *FenceRehearsal) Reset() {
 	*x = FenceRehearsal{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[37]
+	mi := &file_gulm_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2889,7 +2980,7 @@ func (x *FenceRehearsal) String() string {
 func (*FenceRehearsal) ProtoMessage() {}
 
 func (x *FenceRehearsal) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[37]
+	mi := &file_gulm_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2902,7 +2993,7 @@ func (x *FenceRehearsal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceRehearsal.ProtoReflect.Descriptor instead.
 func (*FenceRehearsal) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *FenceRehearsal) GetNode() string {
@@ -2966,7 +3057,7 @@ type RecordFenceRequest struct {
 
 func (x *RecordFenceRequest) Reset() {
 	*x = RecordFenceRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[38]
+	mi := &file_gulm_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2978,7 +3069,7 @@ func (x *RecordFenceRequest) String() string {
 func (*RecordFenceRequest) ProtoMessage() {}
 
 func (x *RecordFenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[38]
+	mi := &file_gulm_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2991,7 +3082,7 @@ func (x *RecordFenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordFenceRequest.ProtoReflect.Descriptor instead.
 func (*RecordFenceRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RecordFenceRequest) GetNode() string {
@@ -3023,7 +3114,7 @@ type RecordFenceReply struct {
 
 func (x *RecordFenceReply) Reset() {
 	*x = RecordFenceReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[39]
+	mi := &file_gulm_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3035,7 +3126,7 @@ func (x *RecordFenceReply) String() string {
 func (*RecordFenceReply) ProtoMessage() {}
 
 func (x *RecordFenceReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[39]
+	mi := &file_gulm_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3048,7 +3139,7 @@ func (x *RecordFenceReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordFenceReply.ProtoReflect.Descriptor instead.
 func (*RecordFenceReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 var File_gulm_v1_admin_proto protoreflect.FileDescriptor
@@ -3109,13 +3200,20 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\tlockspace\x18\x01 \x01(\tR\tlockspace\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\fR\x06prefix\x12\x1c\n" +
 	"\tcontended\x18\x03 \x01(\bR\tcontended\x12\x14\n" +
-	"\x05limit\x18\x04 \x01(\rR\x05limit\"\x90\x01\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\"\xe8\x01\n" +
 	"\n" +
 	"LocksReply\x12/\n" +
 	"\tresources\x18\x01 \x03(\v2\x11.gulm.v1.ResourceR\tresources\x12\x1c\n" +
 	"\ttruncated\x18\x02 \x01(\bR\ttruncated\x123\n" +
 	"\vrange_files\x18\v \x03(\v2\x12.gulm.v1.RangeFileR\n" +
-	"rangeFiles\"\x9d\x01\n" +
+	"rangeFiles\x12/\n" +
+	"\tdeadlocks\x18\x0f \x03(\v2\x11.gulm.v1.DeadlockR\tdeadlocks\x12%\n" +
+	"\x0emore_deadlocks\x18\x10 \x01(\bR\rmoreDeadlocks\"`\n" +
+	"\bDeadlock\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x18\n" +
+	"\asession\x18\x03 \x01(\x04R\asession\x12\x12\n" +
+	"\x04lock\x18\x04 \x01(\x04R\x04lock\"\x9d\x01\n" +
 	"\tRangeFile\x12\x1c\n" +
 	"\tlockspace\x18\x01 \x01(\tR\tlockspace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x12\x14\n" +
@@ -3329,7 +3427,7 @@ func file_gulm_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_gulm_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_gulm_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_gulm_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_gulm_v1_admin_proto_goTypes = []any{
 	(Queue)(0),                      // 0: gulm.v1.Queue
 	(JournalState)(0),               // 1: gulm.v1.JournalState
@@ -3341,111 +3439,113 @@ var file_gulm_v1_admin_proto_goTypes = []any{
 	(*ShutdownReply)(nil),           // 7: gulm.v1.ShutdownReply
 	(*LocksRequest)(nil),            // 8: gulm.v1.LocksRequest
 	(*LocksReply)(nil),              // 9: gulm.v1.LocksReply
-	(*RangeFile)(nil),               // 10: gulm.v1.RangeFile
-	(*RangeLock)(nil),               // 11: gulm.v1.RangeLock
-	(*Resource)(nil),                // 12: gulm.v1.Resource
-	(*Lock)(nil),                    // 13: gulm.v1.Lock
-	(*JournalsRequest)(nil),         // 14: gulm.v1.JournalsRequest
-	(*JournalsReply)(nil),           // 15: gulm.v1.JournalsReply
-	(*JournalSpace)(nil),            // 16: gulm.v1.JournalSpace
-	(*JournalInfo)(nil),             // 17: gulm.v1.JournalInfo
-	(*MountInfo)(nil),               // 18: gulm.v1.MountInfo
-	(*ForceExpireRequest)(nil),      // 19: gulm.v1.ForceExpireRequest
-	(*ForceExpireReply)(nil),        // 20: gulm.v1.ForceExpireReply
-	(*AcknowledgeFenceRequest)(nil), // 21: gulm.v1.AcknowledgeFenceRequest
-	(*AcknowledgeFenceReply)(nil),   // 22: gulm.v1.AcknowledgeFenceReply
-	(*Breaker)(nil),                 // 23: gulm.v1.Breaker
-	(*PauseFencingRequest)(nil),     // 24: gulm.v1.PauseFencingRequest
-	(*PauseFencingReply)(nil),       // 25: gulm.v1.PauseFencingReply
-	(*ResumeFencingRequest)(nil),    // 26: gulm.v1.ResumeFencingRequest
-	(*ResumeFencingReply)(nil),      // 27: gulm.v1.ResumeFencingReply
-	(*TimeoutsRequest)(nil),         // 28: gulm.v1.TimeoutsRequest
-	(*TimeoutsReply)(nil),           // 29: gulm.v1.TimeoutsReply
-	(*NodeTimeouts)(nil),            // 30: gulm.v1.NodeTimeouts
-	(*MethodTimeouts)(nil),          // 31: gulm.v1.MethodTimeouts
-	(*StepTimeouts)(nil),            // 32: gulm.v1.StepTimeouts
-	(*FencesRequest)(nil),           // 33: gulm.v1.FencesRequest
-	(*FencesReply)(nil),             // 34: gulm.v1.FencesReply
-	(*FenceLedger)(nil),             // 35: gulm.v1.FenceLedger
-	(*FenceOutlet)(nil),             // 36: gulm.v1.FenceOutlet
-	(*ManualFence)(nil),             // 37: gulm.v1.ManualFence
-	(*RehearseFenceRequest)(nil),    // 38: gulm.v1.RehearseFenceRequest
-	(*RehearseFenceReply)(nil),      // 39: gulm.v1.RehearseFenceReply
-	(*FenceRehearsal)(nil),          // 40: gulm.v1.FenceRehearsal
-	(*RecordFenceRequest)(nil),      // 41: gulm.v1.RecordFenceRequest
-	(*RecordFenceReply)(nil),        // 42: gulm.v1.RecordFenceReply
-	nil,                             // 43: gulm.v1.StatusReply.CountersEntry
-	(ServerRole)(0),                 // 44: gulm.v1.ServerRole
-	(*Node)(nil),                    // 45: gulm.v1.Node
-	(*Fence)(nil),                   // 46: gulm.v1.Fence
-	(Mode)(0),                       // 47: gulm.v1.Mode
-	(*RangeConflict)(nil),           // 48: gulm.v1.RangeConflict
-	(NodeState)(0),                  // 49: gulm.v1.NodeState
-	(*FenceAttempt)(nil),            // 50: gulm.v1.FenceAttempt
+	(*Deadlock)(nil),                // 10: gulm.v1.Deadlock
+	(*RangeFile)(nil),               // 11: gulm.v1.RangeFile
+	(*RangeLock)(nil),               // 12: gulm.v1.RangeLock
+	(*Resource)(nil),                // 13: gulm.v1.Resource
+	(*Lock)(nil),                    // 14: gulm.v1.Lock
+	(*JournalsRequest)(nil),         // 15: gulm.v1.JournalsRequest
+	(*JournalsReply)(nil),           // 16: gulm.v1.JournalsReply
+	(*JournalSpace)(nil),            // 17: gulm.v1.JournalSpace
+	(*JournalInfo)(nil),             // 18: gulm.v1.JournalInfo
+	(*MountInfo)(nil),               // 19: gulm.v1.MountInfo
+	(*ForceExpireRequest)(nil),      // 20: gulm.v1.ForceExpireRequest
+	(*ForceExpireReply)(nil),        // 21: gulm.v1.ForceExpireReply
+	(*AcknowledgeFenceRequest)(nil), // 22: gulm.v1.AcknowledgeFenceRequest
+	(*AcknowledgeFenceReply)(nil),   // 23: gulm.v1.AcknowledgeFenceReply
+	(*Breaker)(nil),                 // 24: gulm.v1.Breaker
+	(*PauseFencingRequest)(nil),     // 25: gulm.v1.PauseFencingRequest
+	(*PauseFencingReply)(nil),       // 26: gulm.v1.PauseFencingReply
+	(*ResumeFencingRequest)(nil),    // 27: gulm.v1.ResumeFencingRequest
+	(*ResumeFencingReply)(nil),      // 28: gulm.v1.ResumeFencingReply
+	(*TimeoutsRequest)(nil),         // 29: gulm.v1.TimeoutsRequest
+	(*TimeoutsReply)(nil),           // 30: gulm.v1.TimeoutsReply
+	(*NodeTimeouts)(nil),            // 31: gulm.v1.NodeTimeouts
+	(*MethodTimeouts)(nil),          // 32: gulm.v1.MethodTimeouts
+	(*StepTimeouts)(nil),            // 33: gulm.v1.StepTimeouts
+	(*FencesRequest)(nil),           // 34: gulm.v1.FencesRequest
+	(*FencesReply)(nil),             // 35: gulm.v1.FencesReply
+	(*FenceLedger)(nil),             // 36: gulm.v1.FenceLedger
+	(*FenceOutlet)(nil),             // 37: gulm.v1.FenceOutlet
+	(*ManualFence)(nil),             // 38: gulm.v1.ManualFence
+	(*RehearseFenceRequest)(nil),    // 39: gulm.v1.RehearseFenceRequest
+	(*RehearseFenceReply)(nil),      // 40: gulm.v1.RehearseFenceReply
+	(*FenceRehearsal)(nil),          // 41: gulm.v1.FenceRehearsal
+	(*RecordFenceRequest)(nil),      // 42: gulm.v1.RecordFenceRequest
+	(*RecordFenceReply)(nil),        // 43: gulm.v1.RecordFenceReply
+	nil,                             // 44: gulm.v1.StatusReply.CountersEntry
+	(ServerRole)(0),                 // 45: gulm.v1.ServerRole
+	(*Node)(nil),                    // 46: gulm.v1.Node
+	(*Fence)(nil),                   // 47: gulm.v1.Fence
+	(Mode)(0),                       // 48: gulm.v1.Mode
+	(*RangeConflict)(nil),           // 49: gulm.v1.RangeConflict
+	(NodeState)(0),                  // 50: gulm.v1.NodeState
+	(*FenceAttempt)(nil),            // 51: gulm.v1.FenceAttempt
 }
 var file_gulm_v1_admin_proto_depIdxs = []int32{
-	44, // 0: gulm.v1.StatusReply.role:type_name -> gulm.v1.ServerRole
+	45, // 0: gulm.v1.StatusReply.role:type_name -> gulm.v1.ServerRole
 	5,  // 1: gulm.v1.StatusReply.servers:type_name -> gulm.v1.ServerStatus
-	45, // 2: gulm.v1.StatusReply.nodes:type_name -> gulm.v1.Node
-	46, // 3: gulm.v1.StatusReply.pending_fences:type_name -> gulm.v1.Fence
-	23, // 4: gulm.v1.StatusReply.breaker:type_name -> gulm.v1.Breaker
-	43, // 5: gulm.v1.StatusReply.counters:type_name -> gulm.v1.StatusReply.CountersEntry
-	12, // 6: gulm.v1.LocksReply.resources:type_name -> gulm.v1.Resource
-	10, // 7: gulm.v1.LocksReply.range_files:type_name -> gulm.v1.RangeFile
-	11, // 8: gulm.v1.RangeFile.ranges:type_name -> gulm.v1.RangeLock
-	47, // 9: gulm.v1.RangeLock.mode:type_name -> gulm.v1.Mode
-	48, // 10: gulm.v1.RangeLock.blockers:type_name -> gulm.v1.RangeConflict
-	13, // 11: gulm.v1.Resource.locks:type_name -> gulm.v1.Lock
-	0,  // 12: gulm.v1.Lock.queue:type_name -> gulm.v1.Queue
-	47, // 13: gulm.v1.Lock.granted:type_name -> gulm.v1.Mode
-	47, // 14: gulm.v1.Lock.requested:type_name -> gulm.v1.Mode
-	16, // 15: gulm.v1.JournalsReply.lockspaces:type_name -> gulm.v1.JournalSpace
-	17, // 16: gulm.v1.JournalSpace.journals:type_name -> gulm.v1.JournalInfo
-	18, // 17: gulm.v1.JournalSpace.mounts:type_name -> gulm.v1.MountInfo
-	1,  // 18: gulm.v1.JournalInfo.state:type_name -> gulm.v1.JournalState
-	2,  // 19: gulm.v1.MountInfo.state:type_name -> gulm.v1.MountState
-	30, // 20: gulm.v1.TimeoutsReply.nodes:type_name -> gulm.v1.NodeTimeouts
-	31, // 21: gulm.v1.NodeTimeouts.methods:type_name -> gulm.v1.MethodTimeouts
-	32, // 22: gulm.v1.MethodTimeouts.steps:type_name -> gulm.v1.StepTimeouts
-	35, // 23: gulm.v1.FencesReply.nodes:type_name -> gulm.v1.FenceLedger
-	49, // 24: gulm.v1.FenceLedger.state:type_name -> gulm.v1.NodeState
-	46, // 25: gulm.v1.FenceLedger.fence:type_name -> gulm.v1.Fence
-	46, // 26: gulm.v1.FenceLedger.past:type_name -> gulm.v1.Fence
-	36, // 27: gulm.v1.FenceLedger.outlets:type_name -> gulm.v1.FenceOutlet
-	37, // 28: gulm.v1.FenceLedger.manual:type_name -> gulm.v1.ManualFence
-	50, // 29: gulm.v1.ManualFence.attempts:type_name -> gulm.v1.FenceAttempt
-	40, // 30: gulm.v1.RehearseFenceReply.outlets:type_name -> gulm.v1.FenceRehearsal
-	36, // 31: gulm.v1.FenceRehearsal.outlet:type_name -> gulm.v1.FenceOutlet
-	37, // 32: gulm.v1.RecordFenceRequest.fence:type_name -> gulm.v1.ManualFence
-	3,  // 33: gulm.v1.AdminService.Status:input_type -> gulm.v1.StatusRequest
-	6,  // 34: gulm.v1.AdminService.Shutdown:input_type -> gulm.v1.ShutdownRequest
-	8,  // 35: gulm.v1.AdminService.Locks:input_type -> gulm.v1.LocksRequest
-	14, // 36: gulm.v1.AdminService.Journals:input_type -> gulm.v1.JournalsRequest
-	19, // 37: gulm.v1.AdminService.ForceExpire:input_type -> gulm.v1.ForceExpireRequest
-	21, // 38: gulm.v1.AdminService.AcknowledgeFence:input_type -> gulm.v1.AcknowledgeFenceRequest
-	24, // 39: gulm.v1.AdminService.PauseFencing:input_type -> gulm.v1.PauseFencingRequest
-	26, // 40: gulm.v1.AdminService.ResumeFencing:input_type -> gulm.v1.ResumeFencingRequest
-	28, // 41: gulm.v1.AdminService.Timeouts:input_type -> gulm.v1.TimeoutsRequest
-	33, // 42: gulm.v1.AdminService.Fences:input_type -> gulm.v1.FencesRequest
-	38, // 43: gulm.v1.AdminService.RehearseFence:input_type -> gulm.v1.RehearseFenceRequest
-	41, // 44: gulm.v1.AdminService.RecordFence:input_type -> gulm.v1.RecordFenceRequest
-	4,  // 45: gulm.v1.AdminService.Status:output_type -> gulm.v1.StatusReply
-	7,  // 46: gulm.v1.AdminService.Shutdown:output_type -> gulm.v1.ShutdownReply
-	9,  // 47: gulm.v1.AdminService.Locks:output_type -> gulm.v1.LocksReply
-	15, // 48: gulm.v1.AdminService.Journals:output_type -> gulm.v1.JournalsReply
-	20, // 49: gulm.v1.AdminService.ForceExpire:output_type -> gulm.v1.ForceExpireReply
-	22, // 50: gulm.v1.AdminService.AcknowledgeFence:output_type -> gulm.v1.AcknowledgeFenceReply
-	25, // 51: gulm.v1.AdminService.PauseFencing:output_type -> gulm.v1.PauseFencingReply
-	27, // 52: gulm.v1.AdminService.ResumeFencing:output_type -> gulm.v1.ResumeFencingReply
-	29, // 53: gulm.v1.AdminService.Timeouts:output_type -> gulm.v1.TimeoutsReply
-	34, // 54: gulm.v1.AdminService.Fences:output_type -> gulm.v1.FencesReply
-	39, // 55: gulm.v1.AdminService.RehearseFence:output_type -> gulm.v1.RehearseFenceReply
-	42, // 56: gulm.v1.AdminService.RecordFence:output_type -> gulm.v1.RecordFenceReply
-	45, // [45:57] is the sub-list for method output_type
-	33, // [33:45] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	46, // 2: gulm.v1.StatusReply.nodes:type_name -> gulm.v1.Node
+	47, // 3: gulm.v1.StatusReply.pending_fences:type_name -> gulm.v1.Fence
+	24, // 4: gulm.v1.StatusReply.breaker:type_name -> gulm.v1.Breaker
+	44, // 5: gulm.v1.StatusReply.counters:type_name -> gulm.v1.StatusReply.CountersEntry
+	13, // 6: gulm.v1.LocksReply.resources:type_name -> gulm.v1.Resource
+	11, // 7: gulm.v1.LocksReply.range_files:type_name -> gulm.v1.RangeFile
+	10, // 8: gulm.v1.LocksReply.deadlocks:type_name -> gulm.v1.Deadlock
+	12, // 9: gulm.v1.RangeFile.ranges:type_name -> gulm.v1.RangeLock
+	48, // 10: gulm.v1.RangeLock.mode:type_name -> gulm.v1.Mode
+	49, // 11: gulm.v1.RangeLock.blockers:type_name -> gulm.v1.RangeConflict
+	14, // 12: gulm.v1.Resource.locks:type_name -> gulm.v1.Lock
+	0,  // 13: gulm.v1.Lock.queue:type_name -> gulm.v1.Queue
+	48, // 14: gulm.v1.Lock.granted:type_name -> gulm.v1.Mode
+	48, // 15: gulm.v1.Lock.requested:type_name -> gulm.v1.Mode
+	17, // 16: gulm.v1.JournalsReply.lockspaces:type_name -> gulm.v1.JournalSpace
+	18, // 17: gulm.v1.JournalSpace.journals:type_name -> gulm.v1.JournalInfo
+	19, // 18: gulm.v1.JournalSpace.mounts:type_name -> gulm.v1.MountInfo
+	1,  // 19: gulm.v1.JournalInfo.state:type_name -> gulm.v1.JournalState
+	2,  // 20: gulm.v1.MountInfo.state:type_name -> gulm.v1.MountState
+	31, // 21: gulm.v1.TimeoutsReply.nodes:type_name -> gulm.v1.NodeTimeouts
+	32, // 22: gulm.v1.NodeTimeouts.methods:type_name -> gulm.v1.MethodTimeouts
+	33, // 23: gulm.v1.MethodTimeouts.steps:type_name -> gulm.v1.StepTimeouts
+	36, // 24: gulm.v1.FencesReply.nodes:type_name -> gulm.v1.FenceLedger
+	50, // 25: gulm.v1.FenceLedger.state:type_name -> gulm.v1.NodeState
+	47, // 26: gulm.v1.FenceLedger.fence:type_name -> gulm.v1.Fence
+	47, // 27: gulm.v1.FenceLedger.past:type_name -> gulm.v1.Fence
+	37, // 28: gulm.v1.FenceLedger.outlets:type_name -> gulm.v1.FenceOutlet
+	38, // 29: gulm.v1.FenceLedger.manual:type_name -> gulm.v1.ManualFence
+	51, // 30: gulm.v1.ManualFence.attempts:type_name -> gulm.v1.FenceAttempt
+	41, // 31: gulm.v1.RehearseFenceReply.outlets:type_name -> gulm.v1.FenceRehearsal
+	37, // 32: gulm.v1.FenceRehearsal.outlet:type_name -> gulm.v1.FenceOutlet
+	38, // 33: gulm.v1.RecordFenceRequest.fence:type_name -> gulm.v1.ManualFence
+	3,  // 34: gulm.v1.AdminService.Status:input_type -> gulm.v1.StatusRequest
+	6,  // 35: gulm.v1.AdminService.Shutdown:input_type -> gulm.v1.ShutdownRequest
+	8,  // 36: gulm.v1.AdminService.Locks:input_type -> gulm.v1.LocksRequest
+	15, // 37: gulm.v1.AdminService.Journals:input_type -> gulm.v1.JournalsRequest
+	20, // 38: gulm.v1.AdminService.ForceExpire:input_type -> gulm.v1.ForceExpireRequest
+	22, // 39: gulm.v1.AdminService.AcknowledgeFence:input_type -> gulm.v1.AcknowledgeFenceRequest
+	25, // 40: gulm.v1.AdminService.PauseFencing:input_type -> gulm.v1.PauseFencingRequest
+	27, // 41: gulm.v1.AdminService.ResumeFencing:input_type -> gulm.v1.ResumeFencingRequest
+	29, // 42: gulm.v1.AdminService.Timeouts:input_type -> gulm.v1.TimeoutsRequest
+	34, // 43: gulm.v1.AdminService.Fences:input_type -> gulm.v1.FencesRequest
+	39, // 44: gulm.v1.AdminService.RehearseFence:input_type -> gulm.v1.RehearseFenceRequest
+	42, // 45: gulm.v1.AdminService.RecordFence:input_type -> gulm.v1.RecordFenceRequest
+	4,  // 46: gulm.v1.AdminService.Status:output_type -> gulm.v1.StatusReply
+	7,  // 47: gulm.v1.AdminService.Shutdown:output_type -> gulm.v1.ShutdownReply
+	9,  // 48: gulm.v1.AdminService.Locks:output_type -> gulm.v1.LocksReply
+	16, // 49: gulm.v1.AdminService.Journals:output_type -> gulm.v1.JournalsReply
+	21, // 50: gulm.v1.AdminService.ForceExpire:output_type -> gulm.v1.ForceExpireReply
+	23, // 51: gulm.v1.AdminService.AcknowledgeFence:output_type -> gulm.v1.AcknowledgeFenceReply
+	26, // 52: gulm.v1.AdminService.PauseFencing:output_type -> gulm.v1.PauseFencingReply
+	28, // 53: gulm.v1.AdminService.ResumeFencing:output_type -> gulm.v1.ResumeFencingReply
+	30, // 54: gulm.v1.AdminService.Timeouts:output_type -> gulm.v1.TimeoutsReply
+	35, // 55: gulm.v1.AdminService.Fences:output_type -> gulm.v1.FencesReply
+	40, // 56: gulm.v1.AdminService.RehearseFence:output_type -> gulm.v1.RehearseFenceReply
+	43, // 57: gulm.v1.AdminService.RecordFence:output_type -> gulm.v1.RecordFenceReply
+	46, // [46:58] is the sub-list for method output_type
+	34, // [34:46] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_gulm_v1_admin_proto_init() }
@@ -3462,7 +3562,7 @@ func file_gulm_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gulm_v1_admin_proto_rawDesc), len(file_gulm_v1_admin_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   41,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -286,3 +286,27 @@ func TestFenceLedger(t *testing.T) {
 		}
 	})
 }
+
+// TestWatchdogIsPartOfThePlan: what the node said at login of its watchdog, and
+// what it was told of its expiry, is what the fence may rely upon; a node that
+// said nothing has none.
+func TestWatchdogIsPartOfThePlan(t *testing.T) {
+	bubble(t, gulmtest.ClusterOptions{}, func(t *testing.T, w *world) {
+		for i, ms := range []int64{12_000, 0} {
+			node := []string{"n1", "n2"}[i]
+			if _, err := w.core(w.Master()).Login(t.Context(), &gulmv1.LoginRequest{
+				Cluster: "sim", Node: node, BootId: "first", LoginId: slices.Repeat([]byte{7}, 16), Process: "test", WatchdogMs: ms,
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, want := range []time.Duration{12 * time.Second, 0} {
+			node := []string{"n1", "n2"}[i]
+			w.awaitState(node, member.Fenced, time.Minute)
+			calls := w.Power.CallsFor(node)
+			if len(calls) != 1 || calls[0].Plan.Watchdog != want || calls[0].Plan.Expiry != expiry {
+				t.Errorf("%s was fenced with %+v, want a watchdog of %v", node, calls, want)
+			}
+		}
+	})
+}

@@ -39,7 +39,9 @@ func (s *State) journalRequest(session lock.Session, req *Request) lock.Reply {
 	case OpMounted:
 		left, why := s.journals.Done(req.Lockspace, uint64(session))
 		s.release(req.Lockspace, left)
-		reply = noted(why)
+		if reply = noted(why); why == reason.None {
+			s.releaseAll(req.Lockspace)
+		}
 	case OpRecovered:
 		left, why := s.journals.Recovered(req.Lockspace, uint64(session), int(req.JID), string(req.Value))
 		s.release(req.Lockspace, left)
@@ -130,6 +132,14 @@ func (s *State) release(lockspace uint32, left []journal.Remains) {
 	}
 	s.locks.ReleaseRemains(lockspace, remains)
 	s.pin(lockspace)
+}
+
+// releaseAll releases the remains that are left once every journal is replayed:
+// they were there before the lockspace had journals. Those in doubt stay.
+func (s *State) releaseAll(lockspace uint32) {
+	for _, n := range s.members.Nodes() {
+		s.locks.ReleaseIn(lock.RemainsOf(n.Number), lockspace, nil, 0)
+	}
 }
 
 // pin keeps the lockspaces that have journals.

@@ -133,3 +133,83 @@ func TestJournal_recoveryEnds(t *testing.T) {
 		}
 	}
 }
+
+// TestJournal_firstReleasesAll: remains from before the lockspace had journals go
+// when the first mounter has replayed all, for nobody else may release them.
+func TestJournal_firstReleasesAll(t *testing.T) {
+	c := newCluster(t, state.Limits{})
+	a, b := c.enter("a"), c.enter("b")
+	c.want(c.on(a, 1, "r", lock.EX, 0), lock.Granted, 0)
+	if r := c.ask(a, state.Request{Op: state.OpGulmWithdraw, Lockspace: 1}); r.Number != 1 {
+		t.Fatalf("%+v", r)
+	}
+	c.mustMount(b, 0)
+	c.want(c.on(b, 1, "r", lock.EX, lock.NoQueue), lock.Refused, reason.TryFailed)
+	c.want(c.ask(b, state.Request{Op: state.OpGulmDrop, Lockspace: 1}), lock.Refused, reason.NotRecovering)
+	c.say(b, state.OpMounted, 0)
+	c.want(c.on(b, 2, "r", lock.EX, lock.NoQueue), lock.Granted, 0)
+}
+
+// TestJournal_doubt: what a session left that withdrew is released neither by the
+// replay nor by the fence alone, if its node failed meanwhile.
+func TestJournal_doubt(t *testing.T) {
+	c, a, b, _ := three(t)
+	c.want(c.on(a, 1, "r", lock.EX, 0), lock.Granted, 0)
+	other := c.must(login("a", "boot1", 2)).Login.Number
+	c.must(state.Logout{Session: a})
+	c.expire("a")
+	c.want(c.on(b, 1, "r", lock.EX, lock.Recovery|lock.NoQueue), lock.Refused, reason.TryFailed)
+	c.say(b, state.OpRecovered, 0)
+	c.want(c.on(b, 2, "r", lock.EX, 0), lock.Queued, 0)
+	if r := c.fence("a"); !slices.Equal(granted(r), []lock.Session{lock.Session(b)}) || !slices.Contains(r.Ended, other) {
+		t.Fatalf("%+v", r)
+	}
+}
+
+// TestJournal_nobodyHandsOnEarly: neither the journal of a dead mounter nor one
+// that it replays is handed on before its fence is proved.
+func TestJournal_nobodyHandsOnEarly(t *testing.T) {
+	c, a, b, d := three(t)
+	if r := c.do(state.Logout{Session: a}); handed(r) != fmt.Sprintf("[%d:0]", b) {
+		t.Fatalf("%+v", r.Journals)
+	}
+	if r := c.do(state.Expire{Term: 1, Life: c.life("b"), Seen: c.next, Reason: "silent"}); len(r.Journals) > 0 {
+		t.Fatalf("at expiry %+v", r.Journals)
+	}
+	late := c.enter("e")
+	c.mustMount(late, 3)
+	if r := c.fence("b"); handed(r) != fmt.Sprintf("[%d:0 %d:1]", d, late) {
+		t.Fatalf("after the fence %+v", r.Journals)
+	}
+}
+
+// TestImage_impossibleJournals: a snapshot with mounts that cannot be is refused.
+func TestImage_impossibleJournals(t *testing.T) {
+	c, a, _, _ := three(t)
+	c.must(state.Logout{Session: a})
+	for name, spoil := range map[string]func(*journal.Space){
+		"unknown lockspace":      func(p *journal.Space) { p.Lockspace = 9 },
+		"mounter of another one": func(p *journal.Space) { p.Journals[1].Mounter = p.Mounts[1].Session },
+		"mount of a stranger":    func(p *journal.Space) { p.Mounts[0].Session = 99 },
+		"mount of another life":  func(p *journal.Space) { p.Mounts[0].Life.Incarnation = 7 },
+		"dead mount":             func(p *journal.Space) { p.Mounts[0].Dead = true },
+		"two of a node":          func(p *journal.Space) { p.Mounts[1].Life.Node = p.Mounts[0].Life.Node },
+		"first beside others":    func(p *journal.Space) { p.Mounts[0].State = journal.First },
+		"journal beyond":         func(p *journal.Space) { p.Mounts[0].JID = 9 },
+		"recoverer of nothing":   func(p *journal.Space) { p.Journals[1].Recoverer = p.Mounts[0].Session },
+		"not handed out":         func(p *journal.Space) { p.Journals[0].Recoverer, p.Journals[0].Changed = 0, 0 },
+		"nobody left it":         func(p *journal.Space) { p.Journals[0].Left[0].Sessions = nil },
+		"left by a stranger":     func(p *journal.Space) { p.Journals[0].Left[0].Life.Node = "x" },
+		"doubted for nothing":    func(p *journal.Space) { p.Journals[0].Left[0].Doubted = true },
+		"late for nothing":       func(p *journal.Space) { p.Late = p.Journals[0].Left },
+	} {
+		p := pictureOf(c.State)
+		if _, ok := rebuilt(pictureOf(c.State)); !ok {
+			t.Fatal("the possible one is refused")
+		}
+		spoil(&p.Image.Journals[0])
+		if _, ok := rebuilt(p); ok {
+			t.Errorf("%s: restored", name)
+		}
+	}
+}

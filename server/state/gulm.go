@@ -27,6 +27,9 @@ const (
 
 // gulm carries out a request of the GULM layer.
 func (s *State) gulm(session lock.Session, req *Request) lock.Reply {
+	if req.Range != (Range{}) {
+		return lock.Reply{Reason: reason.Invalid} // parts of a key are not known here
+	}
 	g := lock.GulmRequest{
 		ID: req.Lock, Lockspace: req.Lockspace, Key: req.Name, Sub: req.Sub, Mode: req.Mode, Flags: lock.GulmFlags(req.Flags),
 		Value: req.Value,

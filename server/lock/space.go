@@ -154,7 +154,15 @@ func (sp *space) joined(s Session) bool {
 }
 
 func (t *Table) findSpace(number uint32) (int, bool) {
-	return slices.BinarySearchFunc(t.spaces, number, func(sp space, n uint32) int { return int(sp.number) - int(n) })
+	low, high := 0, len(t.spaces)
+	for low < high { // by hand for the reason given in findOwner
+		if mid := (low + high) / 2; t.spaces[mid].number < number {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	return low, low < len(t.spaces) && t.spaces[low].number == number
 }
 
 // space returns a lockspace by number, nil if there is none.

@@ -129,16 +129,17 @@ func (t *Table) open(s Session, node uint32) {
 }
 
 func (t *Table) findOwner(s Session) (int, bool) {
-	return slices.BinarySearchFunc(t.owners, s, func(o owner, s Session) int {
-		switch {
-		case o.session < s:
-			return -1
-		case o.session > s:
-			return 1
-		default:
-			return 0
+	// By hand: each request comes here several times, and the library's search
+	// copies a record at every step.
+	low, high := 0, len(t.owners)
+	for low < high {
+		if mid := (low + high) / 2; t.owners[mid].session < s {
+			low = mid + 1
+		} else {
+			high = mid
 		}
-	})
+	}
+	return low, low < len(t.owners) && t.owners[low].session == s
 }
 
 // owner returns the record of a session, nil if it was never opened.

@@ -36,15 +36,21 @@ func (t *Table) Deny(d Denial) bool {
 	if l.queue == granted || t.setOf(l) != 0 || d.Since != 0 && t.sinceOf(l) != d.Since {
 		return false
 	}
-	event := Event{Session: d.Session, Lock: d.ID, Kind: EventDenied, Mode: l.granted, Reason: d.Reason, Token: l.token, Detail: d.Detail}
+	t.tellDenied(&d, l)
 	if l.queue == waiting {
 		t.end(d.ended(t.now.index), d.Session)
 	} else {
 		l.denied = d.Reason
 	}
-	t.events = append(t.events, event)
 	t.withdraw(slot)
 	return true
+}
+
+// tellDenied tells a session that a lock of its waits no more.
+func (t *Table) tellDenied(d *Denial, l *lockRecord) {
+	t.events = append(t.events, Event{
+		Session: d.Session, Lock: d.ID, Kind: EventDenied, Mode: l.granted, Reason: d.Reason, Token: l.token, Detail: d.Detail,
+	})
 }
 
 // ended is what is kept of a wait until its session says that it knows.

@@ -96,8 +96,9 @@ func (t *Table) filesIn(lockspaces []uint32) func(file uint32) bool {
 }
 
 // EndRecovery is for a session that may not pass remains in a lockspace any more:
-// its Recovery requests that are queued there are denied for why. Else one of them
-// could pass what somebody leaves later.
+// its Recovery requests that are queued there are denied for why, all of them before
+// anybody is granted what that allows. Else one of them could pass remains, now or
+// when somebody leaves some later.
 func (t *Table) EndRecovery(s Session, lockspace uint32, why reason.Reason) {
 	if invariants {
 		defer t.mustHold()
@@ -106,17 +107,32 @@ func (t *Table) EndRecovery(s Session, lockspace uint32, why reason.Reason) {
 	if o == nil || o.frozen {
 		return
 	}
-	var ids []ID
-	for slot := o.head; slot != 0; slot = t.locks.get(slot).after {
+	var touched, stay []uint32
+	for slot := o.head; slot != 0; {
 		l := t.locks.get(slot)
-		if l.queue != granted && l.flags&Recovery != 0 && t.resources.get(l.resource).lockspace == lockspace {
-			ids = append(ids, l.id)
+		next, resource := l.after, l.resource
+		if l.queue == granted || l.flags&Recovery == 0 || t.resources.get(resource).lockspace != lockspace {
+			slot = next
+			continue
 		}
+		d := Denial{Session: s, ID: l.id, Reason: why}
+		t.tellDenied(&d, l)
+		if l.queue == waiting {
+			t.end(d.ended(t.now.index), s)
+			t.discard(o, slot)
+		} else {
+			t.locks.mut(slot).denied = why
+			t.unconvert(slot)
+			stay = append(stay, slot)
+		}
+		touched = append(touched, resource)
+		slot = next
 	}
-	ids = append(ids, t.ranges.recoveries(s, t.filesOf(lockspace))...)
-	for _, id := range ids {
-		t.Deny(Denial{Session: s, ID: id, Reason: why})
+	t.settle(touched)
+	for _, slot := range stay {
+		t.askNew(slot)
 	}
+	t.denyRanges(s, t.ranges.recoveries(s, t.filesOf(lockspace)), why)
 }
 
 // recoveries returns the waiting Recovery requests of a session in the files that

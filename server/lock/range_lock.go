@@ -171,16 +171,23 @@ func (t *rangeTable) Cancel(s Session, id ID) rangeReply {
 	if t.frozen(s) {
 		return rangeRefuse(reason.NodeExpired)
 	}
-	slot := t.findWait(s, id)
-	if slot == 0 {
+	if t.findWait(s, id) == 0 {
 		return rangeRefuse(reason.NotHeld)
 	}
-	holder := t.waits.get(slot).holder
-	region := t.dropWait(slot)
-	t.sweepHolder(holder)
-	t.settle([]rangeRegion{region})
-	t.sweepFile(region.file)
+	t.withdraw(s, []ID{id})
 	return rangeReply{Outcome: Cancelled}
+}
+
+// withdraw ends some waits of a session, and then grants what that allows.
+func (t *rangeTable) withdraw(s Session, ids []ID) {
+	dropped := make([]rangeRegion, 0, len(ids))
+	for _, id := range ids {
+		slot := t.findWait(s, id)
+		holder := t.waits.get(slot).holder
+		dropped = append(dropped, t.dropWait(slot))
+		t.sweepHolder(holder)
+	}
+	t.finish(dropped)
 }
 
 // Flock asks for a whole file in the way of flock(2). The locks of flock do not

@@ -221,12 +221,20 @@ func (t *Table) denyRange(s Session, id ID, why reason.Reason) bool {
 	if t.frozen(s) || t.ranges.findWait(s, id) == 0 {
 		return false
 	}
-	t.end(endedLock{id: id, why: why, changed: t.now.index}, s)
-	t.events = append(t.events, Event{Session: s, Lock: id, Kind: EventDenied, Reason: why})
-	t.enterRanges()
-	t.ranges.Cancel(s, id)
-	t.leaveRanges()
+	t.denyRanges(s, []ID{id}, why)
 	return true
+}
+
+// denyRanges denies requests for ranges that wait, all of them before anybody is
+// granted what that allows.
+func (t *Table) denyRanges(s Session, ids []ID, why reason.Reason) {
+	for _, id := range ids {
+		t.end(endedLock{id: id, why: why, changed: t.now.index}, s)
+		t.events = append(t.events, Event{Session: s, Lock: id, Kind: EventDenied, Reason: why})
+	}
+	t.enterRanges()
+	t.ranges.withdraw(s, ids)
+	t.leaveRanges()
 }
 
 // enterRanges tells the range table what it must know for a change of it;

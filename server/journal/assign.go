@@ -33,7 +33,7 @@ func (l *Ledger) assignMount(p *Space, m *Mount) {
 	case m.Spectator || p.unproved():
 		return
 	default:
-		state, jid = First, p.forFirst(m.Life.Node)
+		state, jid = First, p.forFirst(m.Life)
 	}
 	m.State, m.JID, m.Changed, m.Since = state, jid, l.index, l.stamp
 	if jid != NoJID {
@@ -93,22 +93,22 @@ func (j *Journal) doubted() bool {
 }
 
 // hasLeft reports whether a life left a journal that is not recovered yet.
-func (p *Space) hasLeft(life Life) bool {
-	return slices.ContainsFunc(p.Journals, func(j Journal) bool {
-		return slices.ContainsFunc(j.Left, func(r Remains) bool { return r.Life == life })
-	})
-}
+func (p *Space) hasLeft(life Life) bool { return p.leftBy(life) != NoJID }
 
 // free returns the first free journal, NoJID if there is none.
 func (p *Space) free() int {
 	return slices.IndexFunc(p.Journals, func(j Journal) bool { return j.Mounter == 0 && !j.Dirty() })
 }
 
-// forFirst returns the journal of a first mounter: the one that its node left
-// dirty, or a clean one, or any.
-func (p *Space) forFirst(node string) int {
+// forFirst returns the journal of a first mounter: the one that it left dirty
+// itself, or its node in an earlier life, or a clean one, or any. It must not leave
+// two: what it leaves is released with one of them.
+func (p *Space) forFirst(life Life) int {
+	if jid := p.leftBy(life); jid != NoJID {
+		return jid
+	}
 	for jid := range p.Journals {
-		if slices.ContainsFunc(p.Journals[jid].Left, func(r Remains) bool { return r.Life.Node == node }) {
+		if slices.ContainsFunc(p.Journals[jid].Left, func(r Remains) bool { return r.Life.Node == life.Node }) {
 			return jid
 		}
 	}

@@ -353,19 +353,23 @@ type Release struct {
 
 // Settle ends the mount of a life whose fence is proved, if it has one in this
 // lockspace: its journal is dirty, and what the sessions left is released when it is
-// recovered. left must name the session that mounted. It reports false if the
-// life had no journal there.
+// recovered. left must name the session that mounted. If the life has no journal
+// mounted, but left one that is still dirty, what the sessions left goes with that.
+// It reports false if the life had no journal there at all.
 func (l *Ledger) Settle(lockspace uint32, life Life, left []uint64) bool {
 	p := l.space(lockspace)
 	if p == nil {
 		return false
 	}
-	i := slices.IndexFunc(p.Mounts, func(m Mount) bool { return m.Life == life })
-	if i < 0 {
-		return false
+	had := false
+	if i := slices.IndexFunc(p.Mounts, func(m Mount) bool { return m.Life == life }); i >= 0 {
+		had = p.Mounts[i].JID != NoJID
+		l.end(p, p.Mounts[i].Session, left)
 	}
-	had := p.Mounts[i].JID != NoJID
-	l.end(p, p.Mounts[i].Session, left)
+	if jid := p.leftBy(life); !had && jid != NoJID {
+		p.Journals[jid].leave(life, left)
+		had = true
+	}
 	l.sweep(lockspace)
 	return had
 }

@@ -302,7 +302,7 @@ func (w *truth) doFence(m *machine) error {
 			return err
 		}
 	}
-	if had {
+	if had = had || w.owed[remnant{life, session}]; had {
 		w.owed[remnant{life, session}] = true
 	}
 	if got := w.ledger.Settle(modelSpace, life, []uint64{session}); got != had {

@@ -13,16 +13,46 @@ func (l *Ledger) Holds(lockspace uint32, session uint64) bool {
 	return m != nil && m.JID != NoJID
 }
 
-// HeldBy returns the lockspaces, ascending, in which a life has a journal
-// mounted.
+// HeldBy returns the lockspaces, ascending, in which a life has a journal mounted,
+// or left one that is still dirty.
 func (l *Ledger) HeldBy(life Life) []uint32 {
 	var spaces []uint32
 	for i := range l.spaces {
-		if slices.ContainsFunc(l.spaces[i].Mounts, func(m Mount) bool { return m.Life == life && m.JID != NoJID }) {
+		if l.spaces[i].keeper(life) != 0 {
 			spaces = append(spaces, l.spaces[i].Lockspace)
 		}
 	}
 	return spaces
+}
+
+// Keeper returns a session of a life with whose remains all goes that the life has
+// in a lockspace: the one that has a journal mounted, or left one dirty. It returns
+// 0 if there is none.
+func (l *Ledger) Keeper(lockspace uint32, life Life) uint64 {
+	if p := l.space(lockspace); p != nil {
+		return p.keeper(life)
+	}
+	return 0
+}
+
+func (p *Space) keeper(life Life) uint64 {
+	for i := range p.Mounts {
+		if m := &p.Mounts[i]; m.Life == life && m.JID != NoJID {
+			return m.Session
+		}
+	}
+	if jid := p.leftBy(life); jid != NoJID {
+		left := p.Journals[jid].Left
+		return left[slices.IndexFunc(left, func(r Remains) bool { return r.Life == life })].Sessions[0]
+	}
+	return 0
+}
+
+// leftBy returns the journal that a life left dirty, NoJID if there is none.
+func (p *Space) leftBy(life Life) int {
+	return slices.IndexFunc(p.Journals, func(j Journal) bool {
+		return slices.ContainsFunc(j.Left, func(r Remains) bool { return r.Life == life })
+	})
 }
 
 // MountedBy returns the lockspaces, ascending, for which a life has asked for a

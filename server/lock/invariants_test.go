@@ -12,7 +12,7 @@ import (
 
 // reading are the exported methods of a table that change no lock.
 var reading = []string{
-	"Begin", "Changed", "Check", "Clone", "Counters", "Counts", "Digest", "GulmQuery", "Known", "Joined", "Locks", "NeedsFence", "Origins", "Owners",
+	"Begin", "Changed", "Check", "Clone", "Counters", "Counts", "Digest", "GulmQuery", "Known", "Joined", "Locks", "NeedsFence", "Members", "Owners",
 	"RangeCounts", "RangeTest", "Ranges", "Resource", "SetLimits", "SpaceName", "SpaceOf", "Spaces", "TakeEvents", "Walk", "WalkWaits", "Watch", "Watched", "Waits",
 	"AllDeadlocks", "Deadlocks", "Explain",
 	"WalkRanges",

@@ -38,20 +38,28 @@ func (t *Table) SpaceOf(s Session, id ID) uint32 {
 	return t.resources.get(t.locks.get(slot).resource).lockspace
 }
 
-// Origins returns the sessions, ascending, that left an owner's locks in a
-// lockspace: for orphans and remains.
-func (t *Table) Origins(of Session, number uint32) []Session {
-	o := t.owner(of)
-	if o == nil {
-		return nil
+// Members returns the sessions that have joined a lockspace, ascending; the caller
+// owns the result.
+func (t *Table) Members(number uint32) []Session {
+	if sp := t.space(number); sp != nil {
+		return slices.Clone(sp.members)
 	}
-	var from []Session
+	return nil
+}
+
+// Entrust says of orphans in a lockspace that a session has left them: that with
+// whose journal they go.
+func (t *Table) Entrust(orphans Session, number uint32, to Session) {
+	if invariants {
+		defer t.mustHold()
+	}
+	o := t.owner(orphans)
+	if o == nil || !orphans.orphans() || to == 0 {
+		return
+	}
 	for slot := o.head; slot != 0; slot = t.locks.get(slot).after {
-		l := t.locks.get(slot)
-		if l.origin != 0 && t.resources.get(l.resource).lockspace == number {
-			from = append(from, Session(l.origin))
+		if t.resources.get(t.locks.get(slot).resource).lockspace == number {
+			t.locks.mut(slot).origin = uint32(to)
 		}
 	}
-	slices.Sort(from)
-	return slices.Compact(from)
 }

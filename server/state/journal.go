@@ -74,6 +74,7 @@ func (s *State) mount(session lock.Session, req *Request) lock.Reply {
 	case !s.locks.Joined(req.Lockspace, session):
 		return lock.Reply{Reason: reason.NoLockspace}
 	}
+	_, journals := s.journals.Space(req.Lockspace)
 	m, why := s.journals.Mount(journal.MountRequest{
 		Lockspace: req.Lockspace, Session: uint64(session), Life: journal.Life{Node: who.Node, Incarnation: who.Incarnation},
 		Spectator: req.Flags&MountSpectator != 0, Journals: int(req.Journals),
@@ -81,7 +82,10 @@ func (s *State) mount(session lock.Session, req *Request) lock.Reply {
 	switch {
 	case why != reason.None:
 		return lock.Reply{Reason: why}
-	case m.State == journal.Waiting:
+	case !journals:
+		s.endRecoveries(req.Lockspace)
+	}
+	if m.State == journal.Waiting {
 		return lock.Reply{Outcome: lock.Queued}
 	}
 	reply := lock.Reply{Outcome: lock.Mounted, Number: uint32(max(m.JID, 0))}
@@ -89,6 +93,16 @@ func (s *State) mount(session lock.Session, req *Request) lock.Reply {
 		reply.Status = lock.FirstMounter
 	}
 	return reply
+}
+
+// endRecoveries is for a lockspace that has journals from now on: whoever asked to
+// pass remains there, as everybody may without journals, may not any more.
+func (s *State) endRecoveries(lockspace uint32) {
+	for _, session := range s.locks.Members(lockspace) {
+		if !s.journals.MayPass(lockspace, uint64(session)) {
+			s.locks.EndRecovery(session, lockspace, reason.NotRecovering)
+		}
+	}
 }
 
 // withdraw gives a lockspace up as if the session's node had died there only: it
@@ -159,11 +173,9 @@ func (s *State) settleLocks(life journal.Life, ended []uint64) {
 	held := s.journals.HeldBy(life)
 	orphans := lock.OrphansOf(number)
 	for _, lockspace := range held {
-		left := slices.Clone(ended)
-		for _, from := range s.locks.Origins(orphans, lockspace) {
-			left = append(left, uint64(from))
-		}
-		s.journals.Settle(lockspace, life, left)
+		// Orphans go with this journal, whatever else those left who made them.
+		s.locks.Entrust(orphans, lockspace, lock.Session(s.journals.Keeper(lockspace, life)))
+		s.journals.Settle(lockspace, life, ended)
 	}
 	for _, lockspace := range s.journals.MountedBy(life) { // without a journal
 		s.journals.Settle(lockspace, life, nil)

@@ -133,7 +133,7 @@ func pictureOf(s *state.State) picture {
 	}
 	c.Locks().Walk(func(r *lock.ResourceState) bool {
 		own := *r
-		own.Name, own.Locks, own.Value = bytes.Clone(r.Name), slices.Clone(r.Locks), bytes.Clone(r.Value)
+		own.Name, own.Locks, own.Value = bytes.Clone(r.Name), append([]lock.LockState(nil), r.Locks...), bytes.Clone(r.Value)
 		p.Resources = append(p.Resources, own)
 		return true
 	})

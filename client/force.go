@@ -82,32 +82,18 @@ func (n *Node) Purge(ctx context.Context, session uint64) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("purge orphans: %w", err)
 	}
-	type result struct {
-		orphans int
-		err     error
-	}
-	answer := make(chan result, 1)
 	n.mu.Lock()
 	if n.err != nil {
 		defer n.mu.Unlock()
 		slot.drop()
 		return 0, fmt.Errorf("purge orphans: %w", n.err)
 	}
-	n.pipe.push(&request{
-		slot: slot.use(), msg: &gulmv1.Request{Op: gulmv1.Op_OP_PURGE, Lock: session},
-		done: func(reply *gulmv1.Reply, err error) {
-			answer <- result{int(reply.GetNumber()), refusal(reply, err, gulmv1.Outcome_OUTCOME_UNLOCKED)}
-		},
-	})
+	r := &request{slot: slot.use(), msg: &gulmv1.Request{Op: gulmv1.Op_OP_PURGE, Lock: session}}
+	answer := n.push(r, gulmv1.Outcome_OUTCOME_UNLOCKED, nil)
 	n.mu.Unlock()
-	var got result
-	select {
-	case got = <-answer:
-	case <-ctx.Done():
-		got.err = context.Cause(ctx)
+	reply, err := await(ctx, answer)
+	if err != nil {
+		return 0, fmt.Errorf("purge orphans: %w", err)
 	}
-	if got.err != nil {
-		return 0, fmt.Errorf("purge orphans: %w", got.err)
-	}
-	return got.orphans, nil
+	return int(reply.GetNumber()), nil
 }

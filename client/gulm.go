@@ -325,24 +325,19 @@ func matches(mask []byte, key string) bool {
 
 // ask sends one request about the lockspace and waits for its answer.
 func (g *Gulm) ask(ctx context.Context, what string, msg *gulmv1.Request, want gulmv1.Outcome) (*gulmv1.Reply, error) {
-	reply, err := g.send(ctx, msg)
-	if err = refusal(reply, err, want); err != nil {
+	reply, err := g.send(ctx, msg, want)
+	if err != nil {
 		return reply, fmt.Errorf("%s %q in lockspace %q: %w", what, msg.GetName(), g.space.name, err)
 	}
 	return reply, nil
 }
 
-func (g *Gulm) send(ctx context.Context, msg *gulmv1.Request) (*gulmv1.Reply, error) {
+func (g *Gulm) send(ctx context.Context, msg *gulmv1.Request, want gulmv1.Outcome) (*gulmv1.Reply, error) {
 	n := g.space.node
 	slot, err := n.slot(ctx)
 	if err != nil {
 		return nil, err
 	}
-	type result struct {
-		reply *gulmv1.Reply
-		err   error
-	}
-	answer := make(chan result, 1)
 	n.mu.Lock()
 	switch {
 	case n.err != nil:
@@ -357,12 +352,7 @@ func (g *Gulm) send(ctx context.Context, msg *gulmv1.Request) (*gulmv1.Reply, er
 	}
 	n.lastLock++
 	msg.Lock, msg.Lockspace = n.lastLock, g.space.number
-	n.pipe.push(&request{slot: slot.use(), msg: msg, done: func(reply *gulmv1.Reply, err error) { answer <- result{reply, err} }})
+	answer := n.push(&request{slot: slot.use(), msg: msg}, want, nil)
 	n.mu.Unlock()
-	select {
-	case got := <-answer:
-		return got.reply, got.err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
+	return await(ctx, answer)
 }

@@ -374,7 +374,6 @@ func (m *Mount) stop(ctx context.Context) error {
 // with it, the node's lock held.
 func (m *Mount) ask(ctx context.Context, msg *gulmv1.Request, taken func(error)) error {
 	n := m.space.node
-	answer := make(chan error, 1)
 	n.mu.Lock()
 	if n.err != nil || m.phase != mountHeld {
 		defer n.mu.Unlock()
@@ -384,18 +383,10 @@ func (m *Mount) ask(ctx context.Context, msg *gulmv1.Request, taken func(error))
 		return ErrNotMounted
 	}
 	msg.Lockspace = m.space.number
-	n.pipe.push(&request{msg: msg, done: func(reply *gulmv1.Reply, err error) {
-		err = refusal(reply, err, gulmv1.Outcome_OUTCOME_NOTED)
-		taken(err)
-		answer <- err
-	}})
+	answer := n.push(&request{msg: msg}, gulmv1.Outcome_OUTCOME_NOTED, taken)
 	n.mu.Unlock()
-	select {
-	case err := <-answer:
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	_, err := await(ctx, answer)
+	return err
 }
 
 // JID returns the mount's journal, -1 for a spectator.

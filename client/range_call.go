@@ -180,34 +180,23 @@ func (ls *Lockspace) askRange(ctx context.Context, msg *gulmv1.Request, want gul
 	if err != nil {
 		return nil, err
 	}
-	type result struct {
-		reply *gulmv1.Reply
-		err   error
-	}
-	answer := make(chan result, 1)
+	var told <-chan answer
 	n.mu.Lock()
 	if err = ls.open(); err == nil {
 		msg.Lockspace = ls.number
 		r := &request{slot: slot.use(), msg: msg}
-		r.done = func(reply *gulmv1.Reply, err error) {
-			if err = refusal(reply, err, want); err == nil && taken != nil {
+		told = n.push(r, want, func(err error) {
+			if err == nil && taken != nil {
 				taken(r)
 			}
-			answer <- result{reply, err}
-		}
-		n.pipe.push(r)
+		})
 	}
 	slot.drop()
 	n.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case r := <-answer:
-		return r.reply, r.err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
+	return await(ctx, told)
 }
 
 // rangeClose gives up all of an owner, in one file or in all.

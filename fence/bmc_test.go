@@ -153,9 +153,15 @@ func (b *board) step(action string, more ...fence.Param) fence.Step {
 	return fence.Step{
 		Device: "bmc", Agent: ipmilan, Timeout: 40 * time.Second,
 		Params: append([]fence.Param{
-			{Key: "ip", Value: "127.0.0.1"}, {Key: "ipport", Value: b.port}, {Key: "username", Value: "admin"},
-			{Key: "password", Value: "s3cret-4711"}, {Key: "lanplus", Value: "1"}, {Key: "cipher", Value: "3"},
-			{Key: "power_wait", Value: "0"}, {Key: "power_timeout", Value: "4"}, {Key: "action", Value: action},
+			{Key: "ip", Value: "127.0.0.1"},
+			{Key: "ipport", Value: b.port},
+			{Key: "username", Value: "admin"},
+			{Key: "password", Value: "s3cret-4711"},
+			{Key: "lanplus", Value: "1"},
+			{Key: "cipher", Value: "3"},
+			{Key: "power_wait", Value: "0"},
+			{Key: "power_timeout", Value: "4"},
+			{Key: "action", Value: action},
 		}, more...),
 	}
 }

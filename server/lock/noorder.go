@@ -8,10 +8,10 @@ package lock
 
 // jumpRecord is one queued request with NoOrder.
 type jumpRecord struct {
-	rank       int64 // grows along its queue
-	lock       uint32
-	class      uint32
-	next, prev uint32 // of its class
+	rank  int64 // grows along its queue
+	lock  uint32
+	class uint32
+	links // of its class
 }
 
 // jumpClass is one class on one resource; it exists while it has requests.
@@ -47,21 +47,11 @@ func (t *Table) jumpIn(slot uint32, l *lockRecord, ahead bool) {
 	case ahead:
 		c.firstRank--
 		j.rank = c.firstRank
-		j.next, list.head = list.head, at
-		if j.next == 0 {
-			list.tail = at
-		} else {
-			t.jumps.mut(j.next).prev = at
-		}
+		pushFront(&t.jumps, &list.head, &list.tail, at)
 	default:
 		c.lastRank++
 		j.rank = c.lastRank
-		j.prev, list.tail = list.tail, at
-		if j.prev == 0 {
-			list.head = at
-		} else {
-			t.jumps.mut(j.prev).next = at
-		}
+		pushBack(&t.jumps, &list.head, &list.tail, at)
 	}
 }
 
@@ -81,22 +71,13 @@ func (t *Table) jumpClassOf(c *contentionRecord, kind jumpKind) uint32 {
 // jumpOut takes a request that is queued no more out of its list.
 func (t *Table) jumpOut(l *lockRecord) {
 	at := t.notes.get(l.note).jump
-	j := *t.jumps.get(at)
-	class := t.jumpClasses.mut(j.class)
-	if j.prev == 0 {
-		class.head = j.next
-	} else {
-		t.jumps.mut(j.prev).next = j.next
-	}
-	if j.next == 0 {
-		class.tail = j.prev
-	} else {
-		t.jumps.mut(j.next).prev = j.prev
-	}
+	slot := t.jumps.get(at).class
+	class := t.jumpClasses.mut(slot)
+	unlink(&t.jumps, &class.head, &class.tail, at)
 	t.notes.mut(l.note).jump = 0
 	t.jumps.release(at)
 	if class.head == 0 {
-		t.dropJumpClass(t.contend(l.resource), j.class)
+		t.dropJumpClass(t.contend(l.resource), slot)
 	}
 }
 

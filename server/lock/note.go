@@ -32,8 +32,7 @@ type noteRecord struct {
 	timeout uint32 // milliseconds, 0 for ever
 	lock    uint32
 	jump    uint32 // slot of its jumpRecord, 0 unless it is queued with NoOrder
-	next    uint32 // in the list of those that wait
-	prev    uint32
+	links          // in the list of those that wait
 }
 
 // watchList has the requests with a note that wait, oldest first.
@@ -84,18 +83,12 @@ func (t *Table) watch(slot uint32) {
 	if n.since == 0 {
 		n.since = n.listed
 	}
-	t.listNote(at, n)
+	t.listNote(at)
 }
 
-func (t *Table) listNote(at uint32, n *noteRecord) {
+func (t *Table) listNote(at uint32) {
 	w := &t.watched
-	n.prev, n.next = w.tail, 0
-	if w.tail == 0 {
-		w.head = at
-	} else {
-		t.notes.mut(w.tail).next = at
-	}
-	w.tail = at
+	pushBack(&t.notes, &w.head, &w.tail, at)
 	w.count++
 }
 
@@ -109,19 +102,10 @@ func (t *Table) unwatch(slot uint32) {
 	n := t.notes.mut(at)
 	if n.listed != 0 {
 		w := &t.watched
-		if n.prev == 0 {
-			w.head = n.next
-		} else {
-			t.notes.mut(n.prev).next = n.next
-		}
-		if n.next == 0 {
-			w.tail = n.prev
-		} else {
-			t.notes.mut(n.next).prev = n.prev
-		}
+		unlink(&t.notes, &w.head, &w.tail, at)
 		w.count--
 	}
-	n.next, n.prev, n.listed, n.since, n.timeout = 0, 0, 0, 0, 0
+	n.listed, n.since, n.timeout = 0, 0, 0
 	if n.owner == 0 && n.set == 0 {
 		t.dropNote(slot)
 	}
@@ -223,6 +207,6 @@ func (t *Table) listWatched() {
 	}
 	slices.SortStableFunc(waits, func(a, b uint32) int { return cmp.Compare(t.notes.get(a).since, t.notes.get(b).since) })
 	for _, at := range waits {
-		t.listNote(at, t.notes.mut(at))
+		t.listNote(at)
 	}
 }

@@ -106,14 +106,7 @@ func (t *rangeTable) addWait(holder uint32, wait rangeWait) {
 // listWait appends a waiting request to its owner's list.
 func (t *rangeTable) listWait(party, slot uint32) {
 	p := t.parties.mut(party)
-	w := t.waits.mut(slot)
-	w.prev, w.next = p.waitTail, 0
-	if p.waitTail == 0 {
-		p.waitHead = slot
-	} else {
-		t.waits.mut(p.waitTail).next = slot
-	}
-	p.waitTail = slot
+	pushBack(&t.waits, &p.waitHead, &p.waitTail, slot)
 }
 
 // dropWait removes a waiting request and returns where others may be granted
@@ -127,16 +120,7 @@ func (t *rangeTable) dropWait(slot uint32) rangeRegion {
 	f.waits = root
 	f.waiting--
 	p := t.parties.mut(h.party)
-	if w.prev == 0 {
-		p.waitHead = w.next
-	} else {
-		t.waits.mut(w.prev).next = w.next
-	}
-	if w.next == 0 {
-		p.waitTail = w.prev
-	} else {
-		t.waits.mut(w.next).prev = w.prev
-	}
+	unlink(&t.waits, &p.waitHead, &p.waitTail, slot)
 	remove(&t.waitIndex, &t.waits, slot)
 	t.waits.release(slot)
 	return rangeRegion{h.file, w.start, w.end}

@@ -28,7 +28,7 @@ type rangeWait struct {
 	least      [rangeKinds]uint64 // lowest rank in the subtree, lastRank for none
 	inFile     avlLinks
 	holder     uint32
-	next, prev uint32 // of the same owner
+	links      // of the same owner
 	kind       RangeKind
 	recovery   bool // passes remains
 	due        bool // among the candidates for a grant, during settle
@@ -54,7 +54,7 @@ type rangeHolder struct {
 	party, file   uint32
 	ranges        uint32 // root
 	held, waiting uint32 // how many
-	next, prev    uint32 // of the same owner
+	links                // of the same owner
 }
 
 // rangeParty is one owner.
@@ -63,7 +63,7 @@ type rangeParty struct {
 	seat               uint32 // its session
 	holders            uint32
 	waitHead, waitTail uint32 // in order of arrival
-	next, prev         uint32 // of the same session
+	links                     // of the same session
 }
 
 // rangeSession is one session. It exists as long as it has owners or is frozen.
@@ -150,11 +150,8 @@ func (t *rangeTable) makeHolder(o RangeOwner, key uint32) uint32 {
 	}
 	holder, h := t.holders.alloc()
 	p := t.parties.mut(party)
-	h.party, h.file, h.next = party, file, p.holders
-	if p.holders != 0 {
-		t.holders.mut(p.holders).prev = holder
-	}
-	p.holders = holder
+	h.party, h.file = party, file
+	pushFront(&t.holders, &p.holders, nil, holder)
 	insert(&t.holderIndex, &t.holders, holder)
 	return holder
 }
@@ -163,11 +160,8 @@ func (t *rangeTable) makeParty(o RangeOwner) uint32 {
 	seat := t.makeSession(o.Session)
 	party, p := t.parties.alloc()
 	s := t.sessions.mut(seat)
-	p.owner, p.seat, p.next = o, seat, s.parties
-	if s.parties != 0 {
-		t.parties.mut(s.parties).prev = party
-	}
-	s.parties = party
+	p.owner, p.seat = o, seat
+	pushFront(&t.parties, &s.parties, nil, party)
 	insert(&t.partyIndex, &t.parties, party)
 	return party
 }
@@ -190,14 +184,7 @@ func (t *rangeTable) sweepHolder(holder uint32) {
 	if h.held+h.waiting != 0 {
 		return
 	}
-	if h.next != 0 {
-		t.holders.mut(h.next).prev = h.prev
-	}
-	if h.prev != 0 {
-		t.holders.mut(h.prev).next = h.next
-	} else {
-		t.parties.mut(h.party).holders = h.next
-	}
+	unlink(&t.holders, &t.parties.mut(h.party).holders, nil, holder)
 	remove(&t.holderIndex, &t.holders, holder)
 	t.holders.release(holder)
 	t.sweepParty(h.party)
@@ -208,14 +195,7 @@ func (t *rangeTable) sweepParty(party uint32) {
 	if p.holders != 0 {
 		return
 	}
-	if p.next != 0 {
-		t.parties.mut(p.next).prev = p.prev
-	}
-	if p.prev != 0 {
-		t.parties.mut(p.prev).next = p.next
-	} else {
-		t.sessions.mut(p.seat).parties = p.next
-	}
+	unlink(&t.parties, &t.sessions.mut(p.seat).parties, nil, party)
 	remove(&t.partyIndex, &t.parties, party)
 	t.parties.release(party)
 	t.sweepSession(p.seat)

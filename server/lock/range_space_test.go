@@ -35,7 +35,9 @@ func fileKey(space uint32, n int, flock bool) uint32 {
 	return key
 }
 
-func inSpace(space uint32) func(uint32) bool { return func(key uint32) bool { return key/100 == space } }
+func inSpace(space uint32) func(uint32) bool {
+	return func(key uint32) bool { return key/100 == space }
+}
 
 func (w *spaceTwins) enter(s Session) {
 	w.table.Open(s, nodeOf(s))

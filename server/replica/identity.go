@@ -51,12 +51,17 @@ func (id *identity) lives() []life {
 }
 
 func (id *identity) save(f smallFiles) error {
-	b, err := json.MarshalIndent(id, "", "  ")
+	return saveJSON(f, identityFile, id)
+}
+
+// saveJSON writes v to the small file name, for programs and people.
+func saveJSON(f smallFiles, name string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := f.save(identityFile, append(b, '\n')); err != nil {
-		return fmt.Errorf("%s: %w", identityFile, err)
+	if err := f.save(name, append(b, '\n')); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }

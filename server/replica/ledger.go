@@ -105,12 +105,5 @@ func (l *ledger) forget(peer string) error {
 }
 
 func (l *ledger) save() error {
-	b, err := json.MarshalIndent(l.known, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := l.files.save(peersFile, append(b, '\n')); err != nil {
-		return fmt.Errorf("%s: %w", peersFile, err)
-	}
-	return nil
+	return saveJSON(l.files, peersFile, l.known)
 }

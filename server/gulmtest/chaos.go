@@ -24,9 +24,11 @@ type Chaos struct {
 	rnd *rand.Rand
 }
 
-// limits of the recovery after the last fault was mended.
+// limits of the recovery after the last fault was mended. A fence that hangs is
+// given up after agentLimit, and a node to which it may still do something is held
+// for the time limits of start, agent and device together, 95 s.
 const (
-	mendLimit = 2 * time.Minute
+	mendLimit = agentLimit + 3*time.Minute
 	bootLimit = 15 * time.Second
 )
 

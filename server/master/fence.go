@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -150,6 +151,9 @@ func (t *term) fenceOnce(ctx context.Context, log *slog.Logger, l member.Life) (
 // verifies once more that this server is the master. A server that stands still
 // after that does not start the agent when it goes on: see fence.Permit.
 func (t *term) beginAttempt(ctx context.Context, log *slog.Logger, l member.Life, a fence.Attempt) (fence.Permit, error) {
+	if why := t.heldUp(l); why != "" {
+		return fence.Permit{}, errors.New(why)
+	}
 	result, err := t.do(ctx, state.FenceStarted{
 		Term: t.number, Life: l, Method: a.Method, Device: a.Device, Agent: agentText(a), Start: a.Start.UnixMilli(),
 	})

@@ -6,31 +6,27 @@ import (
 	"time"
 
 	"lock_gulmd/server/member"
-	"lock_gulmd/server/state"
 )
 
 // holdPeriod is how often a held-up fence looks whether it may begin.
 const holdPeriod = 500 * time.Millisecond
 
 // mayFence waits while a fence must not begin: while automatic fencing is paused,
-// unless an operator expired the node; and on this server's own machine, which
-// another master has to fence. It reports false if ctx ended meanwhile.
+// unless an operator expired the node; while the quorum needs the node's lock
+// server; and on this server's own machine, which another master has to fence. It
+// reports false if ctx ended meanwhile.
 func (t *term) mayFence(ctx context.Context, log *slog.Logger, l member.Life) bool {
 	if l.Node == t.m.cfg.Server && !t.handOver(ctx, log) {
 		return false
 	}
-	for told := false; ctx.Err() == nil; sleep(ctx, holdPeriod) {
-		paused := false
-		t.m.cfg.Machine.View(func(s *state.State) {
-			n, _ := s.Members().Node(l.Node)
-			paused = s.Breaker().Paused && n.Fence.Operator == ""
-		})
-		if !paused {
+	for told := ""; ctx.Err() == nil; sleep(ctx, holdPeriod) {
+		why := t.heldUp(l)
+		if why == "" {
 			return true
 		}
-		if !told {
-			told = true
-			log.Warn("fence waits: automatic fencing is paused")
+		if why != told {
+			told = why
+			log.Warn(why)
 		}
 	}
 	return false

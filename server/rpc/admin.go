@@ -11,6 +11,7 @@ import (
 	gulmv1 "lock_gulmd/proto/gulm/v1"
 	"lock_gulmd/proto/gulmerr"
 	"lock_gulmd/server/lock"
+	"lock_gulmd/server/master"
 	"lock_gulmd/server/replica"
 	"lock_gulmd/server/state"
 )
@@ -20,8 +21,6 @@ const (
 	maxResources = 100_000
 	// resourcesPerMessage bounds one message of a Locks call.
 	resourcesPerMessage = 256
-	// contactLimit is for how long a peer that was heard of counts as reachable.
-	contactLimit = 3 * time.Second
 )
 
 // Status returns this server's view of itself and the cluster.
@@ -49,7 +48,7 @@ func (e *Edge) Status(context.Context, *gulmv1.StatusRequest) (*gulmv1.StatusRep
 		}
 	}
 	reply.Counters = e.cfg.Master.Counters()
-	reply.WaitingFor = append(waitForResume(reply.GetBreaker()), waitingFor(s.Quorate, reply.GetNodes(), reply.GetWaiters())...)
+	reply.WaitingFor = append(waitForResume(reply.GetBreaker()), waitingFor(s.Quorate, reply.GetNodes(), reply.GetWaiters(), e.needed)...)
 	reply.WaitingFor = append(reply.WaitingFor, e.waitForJournals()...)
 	return reply, nil
 }
@@ -72,7 +71,7 @@ func (e *Edge) serverStatus(s replica.Status, left []string) []*gulmv1.ServerSta
 			known = false
 		}
 		if known && contact >= 0 {
-			x.LastContactMs, x.Reachable = contact.Milliseconds(), contact < contactLimit
+			x.LastContactMs, x.Reachable = contact.Milliseconds(), contact < master.ContactLimit
 		}
 		for _, name := range left {
 			x.LoggedOut = x.LoggedOut || name == server.Name

@@ -60,12 +60,12 @@ func (e *Edge) ledgerToWire(s *state.State, n *member.Node) *gulmv1.FenceLedger 
 	if n.State == member.Expired {
 		out.AgeMs = max(0, time.Now().UnixMilli()-n.Fence.Wanted)
 	}
-	out.WaitsFor = waitsFor(n, s.Breaker().Paused, held)
+	out.WaitsFor = waitsFor(n, s.Breaker().Paused, e.needed(n.Name), held)
 	return out
 }
 
 // waitsFor says what a pending fence, or a held node, waits for.
-func waitsFor(n *member.Node, paused bool, held time.Duration) string {
+func waitsFor(n *member.Node, paused, needed bool, held time.Duration) string {
 	switch {
 	case n.State == member.Fenced && n.Ledger.Held:
 		return fmt.Sprintf("settle time: an attempt that was given up may still cut the node off; it may log in after about %v and a check of its devices",
@@ -74,6 +74,8 @@ func waitsFor(n *member.Node, paused bool, held time.Duration) string {
 		return ""
 	case paused && n.Fence.Operator == "":
 		return "automatic fencing is paused: gulm_tool fence resume"
+	case needed:
+		return neededText + "; or fence_ack_manual " + n.Name
 	case len(n.Fence.Attempts) == 0:
 		return "the first attempt"
 	}

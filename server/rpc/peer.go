@@ -7,7 +7,6 @@ import (
 	gulmv1 "lock_gulmd/proto/gulm/v1"
 	"lock_gulmd/proto/gulmerr"
 	"lock_gulmd/server/reason"
-	"lock_gulmd/server/replica"
 	"lock_gulmd/server/state"
 )
 
@@ -81,7 +80,7 @@ func (e *Edge) LetGo(ctx context.Context, server string, force bool) error {
 	if !e.cfg.Master.Serving() {
 		return e.notMaster()
 	}
-	if e.remaining(server) < e.cfg.Cluster.Quorum() {
+	if !e.cfg.Master.QuorumWithout(server) {
 		err := e.nodesInTheWay(server)
 		if err != nil && !force {
 			return err
@@ -95,19 +94,4 @@ func (e *Edge) LetGo(ctx context.Context, server string, force bool) error {
 		e.log.Info("server logged out", "server", server)
 	}
 	return err
-}
-
-// remaining counts the servers that this master can reach, without one.
-func (e *Edge) remaining(without string) int {
-	n := 0
-	for _, p := range e.cfg.Replica.Status().Peers {
-		if p.Name != without && reachable(p) {
-			n++
-		}
-	}
-	return n
-}
-
-func reachable(p replica.PeerStatus) bool {
-	return p.Self || p.LastContact >= 0 && p.LastContact < contactLimit
 }

@@ -83,8 +83,15 @@ func fenceToWire(n *member.Node) *gulmv1.Fence {
 	return out
 }
 
+// needed reports, on the master, whether the quorum needs a node's lock server, so
+// that the node is not fenced.
+func (e *Edge) needed(node string) bool { return e.cfg.Master.Serving() && !e.cfg.Master.QuorumWithout(node) }
+
+// neededText says why a node is not fenced.
+const neededText = "without this machine the lock servers have no quorum, so it is not fenced: start another server"
+
 // waitingFor names everything that is waited for, one sentence each.
-func waitingFor(quorate bool, nodes []*gulmv1.Node, waiters uint64) []string {
+func waitingFor(quorate bool, nodes []*gulmv1.Node, waiters uint64, needed func(string) bool) []string {
 	var out []string
 	if !quorate {
 		out = append(out, "quorum: too few lock servers reach each other; requests wait, nothing is expired or fenced")
@@ -98,6 +105,9 @@ func waitingFor(quorate bool, nodes []*gulmv1.Node, waiters uint64) []string {
 		if k := len(f.GetAttempts()); k > 0 {
 			a := f.GetAttempts()[k-1]
 			text += fmt.Sprintf(", last attempt %s/%s: %s", a.GetMethod(), a.GetDevice(), a.GetOutcome())
+		}
+		if needed(n.GetName()) {
+			text += "; " + neededText
 		}
 		out = append(out, text+"; or fence_ack_manual "+n.GetName())
 	}

@@ -41,7 +41,7 @@ func (s *State) apply(index uint64, stamp int64, c Command) Result {
 	case Expire:
 		return s.expire(c, index, stamp)
 	case FenceBegin:
-		if n, _ := s.members.Node(c.Node); s.breaker.Paused && n.Fence.Operator == "" {
+		if s.fencePaused(c.Node) {
 			return Result{Reason: reason.Paused}
 		}
 		return s.ledger(c.Term, c.Node, func() reason.Reason { return s.members.BeginFence(c.Life) })

@@ -10,6 +10,9 @@ import (
 func (s *State) applyLedger(c Command) Result {
 	switch c := c.(type) {
 	case FenceStarted:
+		if s.fencePaused(c.Node) {
+			return Result{Reason: reason.Paused}
+		}
 		return s.ledger(c.Term, c.Node, func() reason.Reason {
 			return s.members.StartAttempt(c.Life, member.Attempt{Method: c.Method, Device: c.Device, Agent: c.Agent, Start: c.Start})
 		})
@@ -21,4 +24,11 @@ func (s *State) applyLedger(c Command) Result {
 		return s.ledger(s.term, c.Node, func() reason.Reason { return s.members.NoteManual(c.Node, c.ManualFence) })
 	}
 	return Result{Reason: reason.Invalid}
+}
+
+// fencePaused reports whether the fence of a node must not go on: automatic
+// fencing is paused, and no operator expired the node.
+func (s *State) fencePaused(node string) bool {
+	n, _ := s.members.Node(node)
+	return s.breaker.Paused && n.Fence.Operator == ""
 }

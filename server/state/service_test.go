@@ -123,6 +123,7 @@ func TestBreaker_commands(t *testing.T) {
 	expiry.Operator = "alice"
 	step("forced expiry", expiry, reason.None)
 	step("its fence", state.FenceBegin{Term: 1, Life: c.life("a")}, reason.None)
+	step("its agent", state.FenceStarted{Term: 1, Life: c.life("a"), Method: "power", Device: "apc", Agent: "fence_apc off"}, reason.None)
 	c.must(state.BeginTerm{Term: 1, Server: "s1"})
 	if !c.Breaker().Paused {
 		t.Error("a new term forgot the pause")
@@ -131,6 +132,7 @@ func TestBreaker_commands(t *testing.T) {
 	c.expire("b")
 	step("trip with a fence pending", byItself, reason.None)
 	step("that fence", state.FenceBegin{Term: 1, Life: c.life("b")}, reason.Paused)
+	step("an agent in its midst", state.FenceStarted{Term: 1, Life: c.life("b"), Method: "power", Device: "apc", Agent: "fence_apc off"}, reason.Paused)
 	step("its proof", state.FenceProved{Term: 1, Life: c.life("b"), By: "power/apc", Power: true}, reason.None)
 	step("by hand", resumed, reason.None)
 	if b := c.Breaker(); b.Paused || !b.Overridden || b.Operator != "alice" || b.Trips != 2 || b.Resumes != 2 {

@@ -8,7 +8,7 @@ import (
 
 // Rehearse implements Rehearser.
 func (r *Runner) Rehearse(ctx context.Context, plan Plan, seen func(Sighting)) error {
-	rd := &round{runner: r, plan: plan, report: &Report{}, hooks: Hooks{Seen: seen}}
+	rd := &round{runner: r, plan: plan, report: &Report{}, hooks: Hooks{Seen: seen}, rehearsal: true}
 	asked := map[Outlet]bool{}
 	for _, m := range plan.Methods {
 		for _, s := range m.Steps {

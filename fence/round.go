@@ -15,6 +15,8 @@ type round struct {
 	report *Report
 	hooks  Hooks
 	known  map[string]abilities // by agent
+	// rehearsal: nothing depends on it, so it comes after fences.
+	rehearsal bool
 }
 
 // method runs the steps of one method in order and stops at the first that
@@ -269,7 +271,7 @@ func (rd *round) run(ctx context.Context, method string, s Step, action string, 
 		}
 		j.input = lines
 	}
-	release, err := rd.runner.acquire(ctx, s.Device)
+	release, err := rd.runner.acquire(ctx, s.Device, rd.rehearsal)
 	if err != nil {
 		a.fail(OutcomeCancelled, fmt.Sprintf("stopped while waiting for the device: %v", err))
 		return a

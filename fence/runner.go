@@ -53,6 +53,7 @@ type Runner struct {
 
 	mu      sync.Mutex
 	devices map[string]chan struct{} // one token per device name
+	asked   map[string]chan struct{} // one token per device name, for rehearsals
 }
 
 var (
@@ -94,24 +95,47 @@ func (r *Runner) Run(ctx context.Context, plan Plan, hooks Hooks) (Report, error
 }
 
 // acquire waits until no other agent uses the device. Many devices take one
-// connection at a time, and none is the better for two.
-func (r *Runner) acquire(ctx context.Context, device string) (release func(), err error) {
-	r.mu.Lock()
-	if r.devices == nil {
-		r.devices = make(map[string]chan struct{})
+// connection at a time, and none is the better for two. Rehearsals wait for their
+// turn among themselves first, so that a fence waits for one of them, and not for
+// one of each node of the device.
+func (r *Runner) acquire(ctx context.Context, device string, rehearsal bool) (release func(), err error) {
+	freeTurn := func() {}
+	if rehearsal {
+		if freeTurn, err = take(ctx, r.token(&r.asked, device)); err != nil {
+			return nil, err
+		}
 	}
-	token, ok := r.devices[device]
+	free, err := take(ctx, r.token(&r.devices, device))
+	if err != nil {
+		freeTurn()
+		return nil, err
+	}
+	return func() { free(); freeTurn() }, nil
+}
+
+// token returns the token of a device, a new one if it has none.
+func (r *Runner) token(of *map[string]chan struct{}, device string) chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if *of == nil {
+		*of = make(map[string]chan struct{})
+	}
+	token, ok := (*of)[device]
 	if !ok {
 		token = make(chan struct{}, 1)
-		r.devices[device] = token
+		(*of)[device] = token
 	}
-	r.mu.Unlock()
+	return token
+}
+
+// take waits for a token.
+func take(ctx context.Context, token chan struct{}) (release func(), err error) {
 	select {
 	case token <- struct{}{}:
+		return func() { <-token }, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	return func() { <-token }, nil
 }
 
 func (r *Runner) log() *slog.Logger {

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -181,7 +183,7 @@ while [ ! -e $dir/met.n1 ] || [ ! -e $dir/met.n2 ]; do sleep 0.02; done`)
 func TestFenceStopsWaitingForADeviceWhenCancelled(t *testing.T) {
 	b := newBench(t)
 	b.agent("fence_x", noStatus)
-	release, err := b.runner.acquire(t.Context(), "x")
+	release, err := b.runner.acquire(t.Context(), "x", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,6 +198,52 @@ func TestFenceStopsWaitingForADeviceWhenCancelled(t *testing.T) {
 	if err := b.fence(t.Context(), method("power", step("x", "fence_x"))); err != nil {
 		t.Errorf("device is not free again: %v", err)
 	}
+}
+
+// TestFenceWaitsForOneRehearsalAtMost: a device that is asked about many nodes,
+// and answers slowly, is free for a fence after the answer at hand.
+func TestFenceWaitsForOneRehearsalAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &Runner{}
+		answered, err := r.acquire(t.Context(), "x", true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		order := make(chan string, 9)
+		use := func(what string, rehearsal bool) {
+			free, err := r.acquire(t.Context(), "x", rehearsal)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			order <- what
+			free()
+		}
+		for range 3 {
+			go use("rehearsal", true)
+		}
+		given, giveUp := context.WithCancel(t.Context())
+		go func() {
+			if _, err := r.acquire(given, "x", true); err == nil {
+				t.Error("acquired although it was given up")
+			}
+		}()
+		synctest.Wait()
+		go use("fence", false)
+		synctest.Wait()
+		giveUp()
+		synctest.Wait()
+		answered()
+		synctest.Wait()
+		close(order)
+		var got []string
+		for what := range order {
+			got = append(got, what)
+		}
+		if want := []string{"fence", "rehearsal", "rehearsal", "rehearsal"}; !slices.Equal(got, want) {
+			t.Errorf("the device was used by %v, want %v", got, want)
+		}
+	})
 }
 
 func TestBackoffGrowsToItsLimit(t *testing.T) {

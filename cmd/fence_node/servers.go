@@ -72,8 +72,13 @@ func (s *servers) confirm(o options, stdin io.Reader, stdout io.Writer) error {
 }
 
 // watchdog returns what the node said at login of its watchdog, and the longest
-// expiry time that it was told.
+// expiry time that it was told. Both are 0 unless the servers have expired the
+// node: as long as they acknowledge its heartbeats it feeds its watchdog, and
+// waiting for that proves nothing.
 func (s *servers) watchdog() (timeout, expiry time.Duration) {
+	if s.node.GetState() != gulmv1.NodeState_NODE_STATE_EXPIRED {
+		return 0, 0
+	}
 	for _, x := range s.node.GetSessions() {
 		timeout = max(timeout, time.Duration(x.GetWatchdogMs())*time.Millisecond)
 		expiry = max(expiry, time.Duration(x.GetExpiryMs())*time.Millisecond)

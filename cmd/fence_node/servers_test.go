@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"lock_gulmd/cmd/internal/tool/tooltest"
 	gulmv1 "lock_gulmd/proto/gulm/v1"
@@ -92,6 +93,24 @@ func armed(t *testing.T, dir string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	return machine
+}
+
+// TestWatchdogOfALiveNodeProvesNothing: it is fed as long as the servers have not
+// expired the node.
+func TestWatchdogOfALiveNodeProvesNothing(t *testing.T) {
+	sessions := []*gulmv1.Session{{WatchdogMs: 20_000, ExpiryMs: 6_000}, {ExpiryMs: 9_000}}
+	for state, want := range map[gulmv1.NodeState][2]time.Duration{
+		gulmv1.NodeState_NODE_STATE_LOGGED_IN: {},
+		gulmv1.NodeState_NODE_STATE_EXPIRED:   {20 * time.Second, 9 * time.Second},
+	} {
+		s := &servers{node: &gulmv1.Node{State: state, Sessions: sessions}}
+		if timeout, expiry := s.watchdog(); timeout != want[0] || expiry != want[1] {
+			t.Errorf("%v: watchdog %v, expiry %v; want %v", state, timeout, expiry, want)
+		}
+	}
+	if timeout, expiry := (&servers{}).watchdog(); timeout != 0 || expiry != 0 {
+		t.Errorf("servers that do not answer: %v, %v", timeout, expiry)
+	}
 }
 
 // TestRefusedRecordIsNoFailure: the node is fenced, and the operator is told that

@@ -1,7 +1,9 @@
 package master
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"lock_gulmd/server/member"
@@ -13,6 +15,9 @@ import (
 // heard of it is the answers to the replicated log, which come at the log's pace.
 // Each is taken as that much newer than it is.
 const serverSlack = time.Second
+
+// entryPeriod is between two looks whether this server is logged in like a node.
+const entryPeriod = 2 * time.Second
 
 // enterServers logs this server in like a node, or, if servers are not to be
 // fenced, all of them out again.
@@ -34,6 +39,35 @@ func (t *term) enterServers() error {
 		}
 	}
 	return nil
+}
+
+// stayIn logs this server in like a node as soon as it may be, if it was not when
+// its term began: its machine was held.
+func (t *term) stayIn(ctx context.Context) error {
+	for t.m.cfg.BootID != "" && sleep(ctx, entryPeriod) {
+		if !t.mayEnter() {
+			continue
+		}
+		if err := t.enterSelf(); err != nil {
+			return err
+		}
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// mayEnter reports whether this server is not logged in like a node although
+// nothing known speaks against it: it does not leave, and its machine is neither to
+// be fenced nor held, nor has its fence been a lie.
+func (t *term) mayEnter() (may bool) {
+	self := t.m.cfg.Server
+	t.m.cfg.Machine.View(func(s *state.State) {
+		n, _ := s.Members().Node(self)
+		_, in := s.Members().ServerSession(self)
+		lied := n.State == member.Fenced && n.Fence.Power && n.BootID == t.m.cfg.BootID
+		may = !in && n.State != member.Expired && !n.Ledger.Held && !lied && !slices.Contains(s.ServersLeft(), self)
+	})
+	return may
 }
 
 // enterSelf logs this server in. That its machine is expired does not keep it

@@ -61,7 +61,7 @@ func (t *term) run() error {
 	g, ctx := errgroup.WithContext(t.ctx)
 	for _, loop := range []func(context.Context) error{
 		t.batches.propose, t.batches.finish, t.acknowledge, t.pulse, t.expire, t.fence, t.hold, t.rehearse, t.check, t.deadlines,
-		t.deadlocks, t.shed,
+		t.deadlocks, t.shed, t.stayIn,
 	} {
 		g.Go(func() error { return loop(ctx) })
 	}

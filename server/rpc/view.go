@@ -85,7 +85,9 @@ func fenceToWire(n *member.Node) *gulmv1.Fence {
 
 // needed reports, on the master, whether the quorum needs a node's lock server, so
 // that the node is not fenced.
-func (e *Edge) needed(node string) bool { return e.cfg.Master.Serving() && !e.cfg.Master.QuorumWithout(node) }
+func (e *Edge) needed(node string) bool {
+	return e.cfg.Master.Serving() && !e.cfg.Master.QuorumWithout(node)
+}
 
 // neededText says why a node is not fenced.
 const neededText = "without this machine the lock servers have no quorum, so it is not fenced: start another server"

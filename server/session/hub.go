@@ -267,7 +267,8 @@ func (o *Outbox) add(replies []state.Reply, events []lock.Event) {
 	o.replies = append(o.replies, replies...)
 	o.events = append(o.events, events...)
 	if len(o.replies)+len(o.events) > o.max {
-		o.replies, o.events = nil, nil
+		// Nothing at all: with a part it would be told an index, and resume behind it.
+		o.replies, o.events, o.journals = nil, nil, nil
 		o.fail(gulmerr.New(gulmerr.ErrLimit, "session %d does not take its replies: more than %d are waiting", o.session, o.max))
 	}
 }

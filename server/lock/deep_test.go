@@ -1,6 +1,9 @@
 package lock
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // deepCheck is Check, and what only a test need know of: links in both
 // directions, counted requests, both indexes, the free slots, and that every
@@ -116,7 +119,7 @@ func deepOwners(t *Table) error {
 		before, order := uint32(0), uint64(0)
 		for slot := o.head; slot != 0; slot = t.locks.get(slot).after {
 			l := t.locks.get(slot)
-			if (o.session.ofNode() || l.marked()) != (l.origin != 0) || o.hasEnded(l.id) {
+			if (o.session.ofNode() || l.marked()) != (l.origin != 0) || slices.ContainsFunc(o.ended, func(e endedLock) bool { return e.id == l.id }) {
 				return fmt.Errorf("lock %d/%d was left by %d, or is denied", l.session, l.id, l.origin)
 			}
 			if l.before != before || l.order <= order || l.order > t.lastOrder || l.token > t.lastToken {

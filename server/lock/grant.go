@@ -10,7 +10,7 @@ func (t *Table) hold(slot uint32, fresh bool, status Status, value []byte) Reply
 	l := t.locks.mut(slot)
 	r := t.resources.mut(l.resource)
 	held := l.granted
-	if l.flags&Recovery == 0 && r.strong&crossed == 0 {
+	if r.strong&crossed == 0 && (l.flags&Recovery == 0 || r.heldSet(held)&conflicts[l.requested] == 0) {
 		r.drop(held)
 		r.hold(l.requested)
 	} else {

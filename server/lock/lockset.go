@@ -86,7 +86,7 @@ func (s *lockSet) state() SetState {
 
 // set returns a set of a session, nil if none of that number waits.
 func (o *owner) set(id ID) *lockSet {
-	if o == nil {
+	if o == nil || !o.inSet(id) {
 		return nil
 	}
 	for i := range o.sets {
@@ -98,14 +98,23 @@ func (o *owner) set(id ID) *lockSet {
 }
 
 // inSet reports whether a number is one of a set that waits, or of its locks.
-func (o *owner) inSet(id ID) bool {
-	for i := range o.sets {
-		s := &o.sets[i]
-		if s.id == id || slices.ContainsFunc(s.entries, func(e SetEntry) bool { return e.ID == id }) {
-			return true
-		}
+func (o *owner) inSet(id ID) bool { return o.named.has(id) }
+
+// name notes the numbers of a set that waits; unname forgets them. name reports
+// whether all are new.
+func (o *owner) name(s *lockSet) bool {
+	fresh := o.named.add(s.id)
+	for i := range s.entries {
+		fresh = o.named.add(s.entries[i].ID) && fresh
 	}
-	return false
+	return fresh
+}
+
+func (o *owner) unname(s *lockSet) {
+	delete(o.named, s.id)
+	for i := range s.entries {
+		delete(o.named, s.entries[i].ID)
+	}
 }
 
 // inSet reports whether a session's lock, which may not exist yet, belongs to a
@@ -147,6 +156,7 @@ func (t *Table) LockSet(s Session, req SetRequest) Reply {
 	}
 	t.reserved += len(set.entries)
 	o.sets = append(o.sets, set)
+	o.name(&set)
 	if !t.proceed(o, &o.sets[len(o.sets)-1]) {
 		return Reply{Outcome: Queued}
 	}
@@ -262,6 +272,7 @@ func (t *Table) complete(o *owner, set *lockSet) {
 		t.events = append(t.events, t.grantedAgain(l))
 	}
 	id := set.id
+	o.unname(set)
 	o.sets = slices.DeleteFunc(o.sets, func(s lockSet) bool { return s.id == id })
 	for _, slot := range slots {
 		t.askNew(slot)
@@ -306,6 +317,7 @@ func (t *Table) discardSet(touched []uint32, o *owner, set *lockSet) []uint32 {
 		t.discard(o, slot)
 	}
 	t.reserved -= len(set.entries) - set.asked
+	o.unname(set)
 	return touched
 }
 
@@ -329,6 +341,7 @@ func (r *Restore) sets(s OwnerState, o *owner) {
 			e.Name = slices.Clone(e.Name)
 			set.entries = append(set.entries, e)
 		}
+		r.broken = !o.name(&set) || r.broken
 		o.sets = append(o.sets, set)
 		r.table.reserved += len(set.entries) - set.asked
 	}

@@ -205,10 +205,8 @@ func (t *Table) cancelRange(s Session, id ID) Reply {
 	if o == nil {
 		return refuse(reason.NotHeld)
 	}
-	for _, e := range o.ended {
-		if e.id == id && e.why == reason.None {
-			return Reply{Outcome: Granted, Mode: e.mode, Token: e.token}
-		}
+	if e := o.findEnded(id); e != nil && e.why == reason.None {
+		return Reply{Outcome: Granted, Mode: e.mode, Token: e.token}
 	}
 	t.enterRanges()
 	r := t.ranges.Cancel(s, id)

@@ -90,7 +90,28 @@ type owner struct {
 	frozen     bool
 	doubted    bool // remains that nobody may pass
 	ended      []endedLock
+	over       idSet     // of ended; a clone has none
 	sets       []lockSet // that wait
+	named      idSet     // by sets: they and their locks; a clone has none
+}
+
+// idSet has numbers of a session's locks: looking through all that wait, or have
+// ended, for each request would cost what nobody limits.
+type idSet map[ID]struct{}
+
+func (s idSet) has(id ID) bool {
+	_, ok := s[id]
+	return ok
+}
+
+// add adds a number and reports whether it is new.
+func (s *idSet) add(id ID) bool {
+	if *s == nil {
+		*s = idSet{}
+	}
+	n := len(*s)
+	(*s)[id] = struct{}{}
+	return len(*s) > n
 }
 
 // heldSet returns the modes held on r, leaving out one lock that holds `own`.

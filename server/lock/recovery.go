@@ -22,8 +22,10 @@ const crossed modeSet = 1 << 7
 // obstructs reports whether a mode that a wish is for is incompatible with what
 // others hold; `held` is what the wishing lock holds itself.
 func (t *Table) obstructs(r *resourceRecord, w *wish, held, mode Mode) bool {
-	if r.strong&crossed == 0 && w.flags&Recovery == 0 {
-		return r.heldSet(held)&conflicts[mode] != 0
+	if r.strong&crossed == 0 {
+		if free := r.heldSet(held)&conflicts[mode] == 0; free || w.flags&Recovery == 0 {
+			return !free
+		}
 	}
 	if conflicts[mode]&^conflicts[held] == 0 {
 		return false // it claims no more than it has, whatever that has passed

@@ -59,6 +59,7 @@ func (r *Restore) Owner(s OwnerState) {
 		if !r.mayEnd(&e) || o.hasEnded(e.ID) {
 			r.broken = true
 		}
+		o.over.add(e.ID)
 		o.ended = append(o.ended, endedLock{e.ID, e.Reason, e.Mode, e.Token, e.Changed, e.Detail})
 	}
 	r.table.ended += len(s.Ended)

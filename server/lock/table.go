@@ -106,6 +106,7 @@ func (t *Table) Clone() *Table {
 	for i := range c.owners {
 		c.owners[i].ended = slices.Clone(c.owners[i].ended)
 		c.owners[i].sets = slices.Clone(c.owners[i].sets)
+		c.owners[i].over, c.owners[i].named = nil, nil
 	}
 	for i := range c.spaces {
 		c.spaces[i].members = slices.Clone(c.spaces[i].members)

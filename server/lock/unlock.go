@@ -1,6 +1,10 @@
 package lock
 
-import "lock_gulmd/server/reason"
+import (
+	"slices"
+
+	"lock_gulmd/server/reason"
+)
 
 // UnlockRequest gives up a lock.
 type UnlockRequest struct {
@@ -129,6 +133,7 @@ func (t *Table) discard(o *owner, slot uint32) {
 func (t *Table) end(e endedLock, s Session) {
 	o := t.owner(s)
 	o.ended = append(o.ended, e)
+	o.over.add(e.id)
 	t.ended++
 }
 
@@ -151,21 +156,21 @@ func (e *endedLock) event(s Session) Event {
 	return Event{Session: s, Lock: e.id, Kind: EventDenied, Reason: e.why, Detail: e.detail}
 }
 
-func (o *owner) hasEnded(id ID) bool {
-	for _, e := range o.ended {
-		if e.id == id {
-			return true
-		}
+func (o *owner) hasEnded(id ID) bool { return o.over.has(id) }
+
+// findEnded returns how a request ended, nil if its session knows.
+func (o *owner) findEnded(id ID) *endedLock {
+	if !o.hasEnded(id) {
+		return nil
 	}
-	return false
+	return &o.ended[slices.IndexFunc(o.ended, func(e endedLock) bool { return e.id == id })]
 }
 
 func (o *owner) forget(id ID) bool {
-	for i, e := range o.ended {
-		if e.id == id {
-			o.ended = append(o.ended[:i], o.ended[i+1:]...)
-			return true
-		}
+	if !o.hasEnded(id) {
+		return false
 	}
-	return false
+	delete(o.over, id)
+	o.ended = slices.DeleteFunc(o.ended, func(e endedLock) bool { return e.id == id })
+	return true
 }

@@ -64,7 +64,7 @@ func (s Step) Outlet() Outlet {
 // notFeeds lists agents that do not switch one of several power feeds, and so
 // take no part when the reboots of a method become off, off, on, on.
 var notFeeds = map[string]bool{
-	"fence_manual": true, "fence_kdump": true, watchdogAgent: true,
+	"fence_manual": true, "fence_kdump": true, WatchdogAgent: true,
 	"fence_heuristics_ping": true, "fence_evacuate": true,
 }
 

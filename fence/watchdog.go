@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// watchdogAgent waits until the node's own watchdog must have reset it. It
+// WatchdogAgent is the name of the agent that waits until the node's own watchdog must have reset it. It
 // proves something only for a node whose watchdog is armed.
-const watchdogAgent = "fence_watchdog"
+const WatchdogAgent = "fence_watchdog"
 
 // Keys that tell the agent what the node was told and said at login, in
 // milliseconds: its expiry time and its own watchdog's timeout.
@@ -78,7 +78,7 @@ func WatchdogOf(params []Param) Watchdog {
 }
 
 // needsWatchdog tells whether the step relies on the node's watchdog.
-func (s Step) needsWatchdog() bool { return baseName(s.Agent) == watchdogAgent }
+func (s Step) needsWatchdog() bool { return baseName(s.Agent) == WatchdogAgent }
 
 // armed returns the step with what the node was told and said, and with a time
 // limit that the wait fits into.

@@ -6,7 +6,9 @@
 // It asks the lock servers first how the node is: of one that is logged in, the
 // operator has to type the name, unless --yes is given. What an expired one said of
 // its watchdog counts, as it does for the master; one that is logged in feeds its
-// watchdog. Afterwards the run goes into their ledger. It proves nothing to them: if they have expired the
+// watchdog. What they know of its outlets does not count: one that is off already,
+// or off by an agent's word, is taken at that. Afterwards the run goes into their
+// ledger. It proves nothing to them: if they have expired the
 // node, they fence it themselves and count only their own success, or an
 // acknowledgement by fence_ack_manual. If they do not answer, the node is fenced
 // all the same, with a word about it.

@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"path"
 	"reflect"
 	"slices"
 	"time"
 
 	"lock_gulmd/client"
+	"lock_gulmd/fence"
 	gulmv1 "lock_gulmd/proto/gulm/v1"
 )
 
@@ -97,7 +99,7 @@ func explain(s *gulmv1.TimeoutsReply, n *gulmv1.NodeTimeouts, now *gulmv1.Node, 
 		{"expire", "a majority confirms the master, and the expiry is committed (taken to be at most " + commitLimit.String() + ")", 0, 2 * commitLimit},
 		{"intent", "the begin of the fence is committed and the master confirmed once more", 0, 2 * commitLimit},
 	}
-	steps, measured, all := fenceTerms(n, seen)
+	steps, measured, all := fenceTerms(n, seen, expiry-ms(s.GetExpiryMs())+watchdog)
 	e.grant = append(e.grant, steps...)
 	e.grant = append(e.grant,
 		term{"ledger", "each run of an agent is recorded, then the proof; that releases the locks", 0, time.Duration(len(steps)+1) * commitLimit},
@@ -121,20 +123,26 @@ func explain(s *gulmv1.TimeoutsReply, n *gulmv1.NodeTimeouts, now *gulmv1.Node, 
 // fenceTerms are the runs of the agents: the best case is that of the first
 // method, the worst that all but the last method fail at their limits. It returns
 // what the first method took at most when it was measured, if all of it was.
-func fenceTerms(n *gulmv1.NodeTimeouts, seen map[string]ran) (terms []term, measured time.Duration, all bool) {
+// armed is what the node's own watchdog adds to a wait for it.
+func fenceTerms(n *gulmv1.NodeTimeouts, seen map[string]ran, armed time.Duration) (terms []term, measured time.Duration, all bool) {
 	all = len(n.GetMethods()) > 0
 	for i, m := range n.GetMethods() {
 		last := i == len(n.GetMethods())-1
 		for _, s := range m.GetSteps() {
 			limit := ms(s.GetLimitMs())
 			t := term{Key: "fence " + m.GetMethod() + "/" + s.GetDevice(), Text: fmt.Sprintf("%s %s, at most %v", s.GetAgent(), s.GetAction(), limit), worst: limit}
+			waits := path.Base(s.GetAgent()) == fence.WatchdogAgent
 			if !last {
 				t.worst += killLimit
 				t.Text += " and " + killLimit.String() + " to be killed"
 			}
-			if s.GetAction() == "off" {
-				t.worst += 2 * limit
-				t.Text += ", and as long each for its metadata and its status"
+			asked := agentRuns(s.GetAction())
+			if asked > 0 && !waits {
+				t.worst += time.Duration(asked) * limit
+				t.Text += fmt.Sprintf(", and as long each for up to %d questions: its metadata, its status before if its outlet never said on", asked)
+				if asked == 3 {
+					t.Text += ", and its status after, which must be off"
+				}
 			}
 			r, ok := seen[s.GetDevice()+" "+s.GetAgent()+" "+s.GetAction()]
 			if ok {
@@ -146,6 +154,10 @@ func fenceTerms(n *gulmv1.NodeTimeouts, seen map[string]ran) (terms []term, meas
 			} else {
 				t.Text += "; only if what is before fails"
 			}
+			if waits {
+				t.best, t.worst = max(t.best, limit), t.worst+armed
+				t.Text += fmt.Sprintf(": expiry, hardware_timeout and margin; the node's own watchdog adds %v", armed)
+			}
 			if s.GetAgent() == manualAgent {
 				t.worst, t.Text = unbounded, "an operator acknowledges"
 			}
@@ -153,6 +165,19 @@ func fenceTerms(n *gulmv1.NodeTimeouts, seen map[string]ran) (terms []term, meas
 		}
 	}
 	return terms, measured, all
+}
+
+// agentRuns is how often an agent is asked something in the worst case beside
+// what it is to do. Two feeds of one machine are off and on each, and checked
+// before the first on.
+func agentRuns(action string) int {
+	switch action {
+	case "on", "status", "monitor", "metadata":
+		return 0
+	case "off":
+		return 3
+	}
+	return 2
 }
 
 // takeoverTerms come instead of the silence if the master dies too.
@@ -173,6 +198,8 @@ func extraTerms(s *gulmv1.TimeoutsReply) []term {
 		{"next round", fmt.Sprintf("if no method succeeds, all are tried again after a pause of %v, doubled each time up to %v", first, most), 0, unbounded},
 		{"device", "agents of one device wait for each other, if it has to fence several nodes", 0, unbounded},
 		{"breaker", "if many nodes vanish at once, or an operator says so, fencing is paused: gulm_tool fence resume", 0, unbounded},
+		{"not believed", "an outlet that was off and never said on proves nothing: the next method, or a person; gulm_tool fence rehearse beforehand", 0, unbounded},
+		{"settle", "after an attempt that was given up the node itself may not log in for fence_settle_time and more; grants do not wait for that", 0, unbounded},
 		{"journal", "a lockspace with journals: until a node that lives has replayed the dead one's", 0, unbounded},
 		{"own pause", "a master that stood still begins every deadline anew", 0, unbounded},
 	}

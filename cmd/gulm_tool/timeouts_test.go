@@ -64,10 +64,10 @@ func TestExplain_Sums(t *testing.T) {
 	if best := 6*seconds - 4*seconds/3 + 1200*time.Millisecond; e.best.Round(10*time.Millisecond) != best.Round(10*time.Millisecond) {
 		t.Errorf("best is %v, want %v", e.best, best)
 	}
-	// Silence, look, lateness, 2 x 2 commits; each feed 3 x 10 s and 7 s to be
-	// killed, then the other method; 3 runs and a proof to be recorded, 1 to tell.
+	// Silence, look, lateness, 2 x 2 commits; each feed 4 x 10 s and 7 s to be
+	// killed, then the other method, 3 x 20 s; 3 runs and a proof to be recorded, 1 to tell.
 	around := 7500*time.Millisecond + 4*commitLimit + 4*commitLimit + commitLimit
-	if worst := around + 2*37*seconds + 20*seconds; e.worst != worst {
+	if worst := around + 2*47*seconds + 3*20*seconds; e.worst != worst {
 		t.Errorf("worst is %v, want %v", e.worst, worst)
 	}
 	if measured := around + 1400*time.Millisecond; e.measured != measured {
@@ -241,5 +241,22 @@ func TestTimeouts_KillToGrant(t *testing.T) {
 	}
 	if err := waiter.Node().Logout(ctx); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestExplain_Watchdog: a wait for the node's watchdog lasts for what the
+// configuration adds to the expiry, and what the node was promised and has said.
+func TestExplain_Watchdog(t *testing.T) {
+	n := &gulmv1.NodeTimeouts{Node: "fs01", Methods: []*gulmv1.MethodTimeouts{{Method: "dog", Steps: []*gulmv1.StepTimeouts{
+		{Device: "dog", Agent: "fence_watchdog", Action: "reboot", LimitMs: 21_000},
+	}}}}
+	known := &gulmv1.Node{Name: "fs01", Sessions: []*gulmv1.Session{{ExpiryMs: 45_000, WatchdogMs: 20_000}}}
+	list, err := explainAll(defaultTimeouts(n), []*gulmv1.Node{known}, nil)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%d explanations, %v", len(list), err)
+	}
+	wait := list[0].grant[5]
+	if wait.Key != "fence dog/dog" || wait.best != 21*time.Second || wait.worst != (21+39+20)*time.Second {
+		t.Errorf("the wait is %+v", wait)
 	}
 }

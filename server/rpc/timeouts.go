@@ -2,9 +2,11 @@ package rpc
 
 import (
 	"context"
+	"path"
 	"time"
 
 	"lock_gulmd/ccs"
+	"lock_gulmd/fence"
 	gulmv1 "lock_gulmd/proto/gulm/v1"
 	"lock_gulmd/server/master"
 	"lock_gulmd/server/replica"
@@ -44,9 +46,15 @@ func nodeTimeouts(c *ccs.Config, node string) *gulmv1.NodeTimeouts {
 	plan, _ := c.FencePlan(node)
 	for _, m := range plan.Methods {
 		method := &gulmv1.MethodTimeouts{Method: m.Name}
-		for _, s := range m.Steps {
+		for _, s := range m.Expand() {
+			limit := s.Timeout
+			if path.Base(s.Agent) == fence.WatchdogAgent {
+				w := fence.WatchdogOf(s.Params)
+				w.Expiry = max(w.Expiry, c.Expiry())
+				limit = w.Wait() // and what the node tells of its watchdog
+			}
 			method.Steps = append(method.Steps, &gulmv1.StepTimeouts{
-				Device: s.Device, Agent: s.Agent, Action: s.Action(), LimitMs: s.Timeout.Milliseconds(),
+				Device: s.Device, Agent: s.Agent, Action: s.Action(), LimitMs: limit.Milliseconds(),
 			})
 		}
 		out.Methods = append(out.Methods, method)

@@ -65,7 +65,8 @@ func (ls *Lockspace) Gulm() *Gulm {
 // holder leaves EX and the node holds the block.
 //
 // Errors leave the holder as it was: ErrTryFailed; ErrBusy while another call of
-// the holder waits; ErrInvalid; gulmerr.ErrNotRecovering for GulmNoExp; what Lock
+// the holder waits; ErrInvalid; gulmerr.ErrInUse for CW while others have parts of the
+// key (see Part); gulmerr.ErrNotRecovering for GulmNoExp; what Lock
 // and Convert return.
 func (g *Gulm) State(ctx context.Context, key string, sub uint64, state Mode, flags ...GulmFlag) (*Lock, error) {
 	var all GulmFlag
@@ -237,20 +238,26 @@ type GulmHolder struct {
 	Session uint64
 	Sub     uint64
 	State   Mode
-	Frozen  bool
+	// Start and End are the part, 0 and MaxOffset for the whole key.
+	Start, End uint64
+	Frozen     bool
 }
 
 // Query returns who else holds a key in a state that conflicts with the given one,
 // and whether there are more than those.
 func (g *Gulm) Query(ctx context.Context, key string, sub uint64, state Mode) (found []GulmHolder, more bool, err error) {
-	msg := &gulmv1.Request{Op: gulmv1.Op_OP_GULM_QUERY, Name: []byte(key), Sub: sub, Mode: gulmv1.Mode(state)}
+	return g.query(ctx, &gulmv1.Request{Op: gulmv1.Op_OP_GULM_QUERY, Name: []byte(key), Sub: sub, Mode: gulmv1.Mode(state)})
+}
+
+func (g *Gulm) query(ctx context.Context, msg *gulmv1.Request) (found []GulmHolder, more bool, err error) {
 	reply, err := g.ask(ctx, "query", msg, gulmv1.Outcome_OUTCOME_GRANTED)
 	if len(reply.GetHolders()) == 0 {
 		return nil, false, err
 	}
 	for _, h := range reply.GetHolders() {
 		found = append(found, GulmHolder{
-			Node: h.GetNode(), Session: h.GetSession(), Sub: h.GetSub(), State: Mode(h.GetMode()), Frozen: h.GetFrozen(),
+			Node: h.GetNode(), Session: h.GetSession(), Sub: h.GetSub(), State: Mode(h.GetMode()),
+			Start: h.GetStart(), End: h.GetEnd(), Frozen: h.GetFrozen(),
 		})
 	}
 	return found, reply.GetMore(), nil
@@ -269,7 +276,8 @@ func (g *Gulm) DropExpired(ctx context.Context, node string, mask []byte) (int, 
 
 // Withdraw gives up what this process holds on keys that match a mask of at least
 // one byte, as if its node had died there: it stays in the way of others until
-// DropExpired. The caller has stopped all I/O there; the locks are gone when
+// DropExpired, byte ranges of files of such names included; calls that wait for one
+// fail with gulmerr.ErrCanceled. The caller has stopped all I/O there; the locks are gone when
 // Withdraw begins. It returns how many locks these were. gulmerr.ErrInUse in a
 // lockspace with journals, see Mount.Withdraw.
 func (g *Gulm) Withdraw(ctx context.Context, mask []byte) (int, error) {
@@ -280,8 +288,13 @@ func (g *Gulm) Withdraw(ctx context.Context, mask []byte) (int, error) {
 		end(ErrUnlocked)
 	}
 	msg := &gulmv1.Request{Op: gulmv1.Op_OP_GULM_WITHDRAW, Name: slices.Clone(mask)}
-	reply, err := g.ask(ctx, "withdraw", msg, gulmv1.Outcome_OUTCOME_UNLOCKED)
-	return int(reply.GetNumber()), err
+	reply, err := g.space.askRange(ctx, msg, gulmv1.Outcome_OUTCOME_UNLOCKED, func(r *request) {
+		g.space.closed(r, func(c *rangeCall) bool { return matches(mask, c.name) })
+	})
+	if err != nil {
+		return 0, fmt.Errorf("withdraw %q in lockspace %q: %w", mask, g.space.name, err)
+	}
+	return int(reply.GetNumber()), nil
 }
 
 // forget forgets the locks on keys that match a mask.

@@ -59,7 +59,7 @@ func TestGulm_StatesFromNodeToNode(t *testing.T) {
 
 		found, more, err := g2.Query(t.Context(), "k", 7, client.EX)
 		n2.must(err)
-		want := []client.GulmHolder{{Node: "n1", Session: found[0].Session, Sub: 1, State: client.PR}}
+		want := []client.GulmHolder{{Node: "n1", Session: found[0].Session, Sub: 1, State: client.PR, End: client.MaxOffset}}
 		if more || !slices.Equal(found, want) {
 			t.Fatalf("in the way: %+v, want %+v", found, want)
 		}

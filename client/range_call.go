@@ -17,6 +17,7 @@ type rangeCall struct {
 	name   string
 	owner  RangeOwner
 	flags  Flag
+	gulm   bool // for a part of a key of a Gulm
 	req    *request
 	// over is closed at the end; token and err are set before.
 	over  chan struct{}
@@ -57,6 +58,9 @@ func (ls *Lockspace) startRange(ctx context.Context, name string, msg *gulmv1.Re
 	c := &rangeCall{
 		space: ls, number: n.lastLock, name: name, owner: RangeOwner(msg.GetRangeOwner()), flags: Flag(msg.GetFlags()),
 		over: make(chan struct{}),
+	}
+	if c.gulm = msg.GetOp() == gulmv1.Op_OP_GULM; c.gulm {
+		c.flags = GulmFlag(msg.GetFlags()).engine(Mode(msg.GetMode()), false)
 	}
 	c.req = &request{msg: msg, slot: slot.use(), done: c.answered}
 	n.ranges[c.number] = c
@@ -204,7 +208,11 @@ func (ls *Lockspace) rangeClose(ctx context.Context, name string, owner RangeOwn
 	msg, err := rangeMessage(gulmv1.Op_OP_RANGE_CLOSE, name, Range{Owner: owner}, 0)
 	if err == nil {
 		msg.RangeEnd = 0
-		_, err = ls.askRange(ctx, msg, gulmv1.Outcome_OUTCOME_UNLOCKED, func(r *request) { ls.closed(r, name, owner) })
+		_, err = ls.askRange(ctx, msg, gulmv1.Outcome_OUTCOME_UNLOCKED, func(r *request) {
+			ls.closed(r, func(c *rangeCall) bool {
+				return !c.gulm && c.owner == owner && (name == "" || name == c.name && c.flags&rangeFlock == 0)
+			})
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("close ranges of owner %d of %q in lockspace %q: %w", owner, name, ls.name, err)
@@ -212,12 +220,11 @@ func (ls *Lockspace) rangeClose(ctx context.Context, name string, owner RangeOwn
 	return nil
 }
 
-// closed ends the calls of an owner that were asked for before its ranges were
-// closed: nobody tells them.
-func (ls *Lockspace) closed(r *request, name string, owner RangeOwner) {
+// closed ends the calls that were asked for before a request that ended them:
+// nobody tells them.
+func (ls *Lockspace) closed(r *request, ended func(*rangeCall) bool) {
 	for _, c := range ls.node.ranges {
-		mine := c.space == ls && c.owner == owner && (name == "" || name == c.name && c.flags&rangeFlock == 0)
-		if mine && c.req.sent && c.req.msg.GetSeq() < r.msg.GetSeq() {
+		if c.space == ls && ended(c) && c.req.sent && c.req.msg.GetSeq() < r.msg.GetSeq() {
 			c.told(0, gulmerr.ErrCanceled)
 		}
 	}

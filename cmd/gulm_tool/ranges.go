@@ -19,6 +19,9 @@ func printRanges(w io.Writer, files []*gulmv1.RangeFile) error {
 		if f.GetFlock() {
 			kind = "flock"
 		}
+		if f.GetGulm() {
+			kind = "gulm"
+		}
 		fmt.Fprintf(w, "%s %s (%s)\n", tool.Line(f.GetLockspace()), tool.Bytes(f.GetName()), kind)
 		rows := [][]string{{"OWNER", "RANGE", "KIND", "STATE", "AGE", "TOKEN", "NOTE"}}
 		for _, r := range f.GetRanges() {
@@ -107,6 +110,7 @@ type rangeFileJSON struct {
 	Name      string      `json:"name"`
 	NameHex   string      `json:"name_hex"`
 	Flock     bool        `json:"flock"`
+	Gulm      bool        `json:"gulm"`
 	Ranges    []rangeJSON `json:"ranges"`
 	Truncated bool        `json:"truncated"`
 }
@@ -131,7 +135,7 @@ func rangesToJSON(files []*gulmv1.RangeFile) []rangeFileJSON {
 	out := []rangeFileJSON{}
 	for _, f := range files {
 		x := rangeFileJSON{
-			f.GetLockspace(), tool.Bytes(f.GetName()), hex.EncodeToString(f.GetName()), f.GetFlock(), []rangeJSON{}, f.GetTruncated(),
+			f.GetLockspace(), tool.Bytes(f.GetName()), hex.EncodeToString(f.GetName()), f.GetFlock(), f.GetGulm(), []rangeJSON{}, f.GetTruncated(),
 		}
 		for _, r := range f.GetRanges() {
 			y := rangeJSON{

@@ -24,8 +24,9 @@ var (
 	ErrInvalid = errors.New("invalid argument")
 	// ErrNoLockspace: the session has not joined that lockspace.
 	ErrNoLockspace = errors.New("lockspace is not joined")
-	// ErrInUse: the lockspace still has locks of this session.
-	ErrInUse = errors.New("lockspace is in use")
+	// ErrInUse: the lockspace still has locks of this session; or a key of the GULM
+	// layer is used as a whole where a part is asked for, or the other way round.
+	ErrInUse = errors.New("in use: it still has locks, or they are of another kind")
 	// ErrPolicy: the lockspace exists with another policy.
 	ErrPolicy = errors.New("lockspace has another policy")
 	// ErrLimit: a configured limit is reached; wait, or raise it in cluster.ccs.

@@ -26,7 +26,7 @@ func (o *recordWriter) ranges(t *lock.Table) {
 }
 
 func rangeFileToLog(f *lock.RangeFileState) *raftlogv1.RangeFile {
-	out := &raftlogv1.RangeFile{Lockspace: f.Lockspace, Name: f.Name, Flock: f.Flock}
+	out := &raftlogv1.RangeFile{Lockspace: f.Lockspace, Name: f.Name, Flock: f.Flock, Gulm: f.Gulm}
 	for i := range f.Ranges {
 		r := &f.Ranges[i]
 		out.Ranges = append(out.Ranges, &raftlogv1.Range{
@@ -44,7 +44,7 @@ func rangeFileToLog(f *lock.RangeFileState) *raftlogv1.RangeFile {
 }
 
 func rangeFileFromLog(f *raftlogv1.RangeFile, ok *bool) lock.RangeFileState {
-	out := lock.RangeFileState{Lockspace: f.GetLockspace(), Name: f.GetName(), Flock: f.GetFlock()}
+	out := lock.RangeFileState{Lockspace: f.GetLockspace(), Name: f.GetName(), Flock: f.GetFlock(), Gulm: f.GetGulm()}
 	for _, r := range f.GetRanges() {
 		out.Ranges = append(out.Ranges, lock.RangeState{
 			Owner: rangeOwnerFromLog(r.GetOwner()), Start: r.GetStart(), End: r.GetEnd(),

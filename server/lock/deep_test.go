@@ -59,8 +59,12 @@ func deepCheck(t *Table) error {
 			long++
 		}
 		req := RangeRequest{Lockspace: r.lockspace, Name: t.nameOf(&r.storedName)}
-		if r.flock {
+		switch r.class {
+		case gulmRanges:
+			req.Flags = gulmLock
+		case flockRanges:
 			req.Flags = RangeFlock
+		case posixRanges:
 		}
 		if r.lockspace != 0 && t.findRangeName(&req) != slot {
 			return fmt.Errorf("file %q is not found", req.Name)

@@ -17,6 +17,7 @@ import "lock_gulmd/server/reason"
 //	GulmHasLVB       the value is written where GULM writes; see gulm_value.go
 //	GulmPriority     HeadQue and NoOrder
 //	GulmNoCallBacks  NoCallbacks; it stays with the lock until that is unlocked
+//	GulmRange        the request is about a part of the key; see gulm_range.go
 //
 // A conversion that would wait for one that waits for it lets go of its mode, as
 // with ConvDeadlk: that is GULM's internal unlock, and Demoted says that what the
@@ -35,8 +36,10 @@ const (
 	GulmHasLVB      GulmFlags = 0x10
 	GulmPriority    GulmFlags = 0x40
 	GulmNoCallBacks GulmFlags = 0x100
+	// GulmRange is not one of GULM's, where every request has a range.
+	GulmRange GulmFlags = 0x200
 
-	gulmFlags = GulmDoCB | GulmTry | GulmAny | GulmNoExp | GulmHasLVB | GulmPriority | GulmNoCallBacks
+	gulmFlags = GulmDoCB | GulmTry | GulmAny | GulmNoExp | GulmHasLVB | GulmPriority | GulmNoCallBacks | GulmRange
 )
 
 // Bits of the flags that locks of this layer have and that no request knows.
@@ -58,12 +61,16 @@ type GulmRequest struct {
 	Sub   uint64
 	Mode  Mode
 	Flags GulmFlags
+	// Start and End are the first and the last offset of the part, 0 to RangeMax,
+	// with GulmRange; else 0.
+	Start, End uint64
 	// Value is at most as long as the lockspace's value blocks; not kept.
 	Value []byte
 }
 
 // Gulm brings a holder into a state: Granted, Queued, Unlocked (with NL), or
-// Refused with TryFailed, which leaves what it has as it is; Busy while an earlier
+// Refused with TryFailed, which leaves what it has as it is; InUse if it is about a part of a key that somebody has as a
+// whole, or the other way round; Busy while an earlier
 // request of the holder waits; NotHeld for an unlock of nothing; and what else
 // Lock refuses. An unlock ends also what waits.
 func (t *Table) Gulm(s Session, req GulmRequest) Reply {
@@ -74,6 +81,8 @@ func (t *Table) Gulm(s Session, req GulmRequest) Reply {
 	switch {
 	case why != reason.None:
 		return refuse(why)
+	case t.gulmRanged(&req):
+		return t.gulmRange(s, slot, &req)
 	case req.Mode == NL:
 		return t.gulmUnlock(slot, &req)
 	case req.Mode != CW && req.Mode != PR && req.Mode != EX:
@@ -105,7 +114,7 @@ func (t *Table) gulm(s Session, req *GulmRequest, mark Flags) (uint32, reason.Re
 		return 0, reason.NoSession
 	case o.frozen:
 		return 0, reason.NodeExpired
-	case checkName(req.Key, MaxName) != reason.None || req.Flags&^gulmFlags != 0:
+	case checkName(req.Key, MaxName) != reason.None || req.Flags&^gulmFlags != 0 || !req.fits(mark):
 		return 0, reason.Invalid
 	case !t.joined(req.Lockspace, s):
 		return 0, reason.NoLockspace
@@ -166,6 +175,8 @@ func (t *Table) GulmCancel(s Session, req GulmRequest) Reply {
 	switch {
 	case why != reason.None:
 		return refuse(why)
+	case t.gulmRanged(&req):
+		return t.gulmRangeCancel(s, &req)
 	case slot == 0:
 		return refuse(reason.NotHeld)
 	}

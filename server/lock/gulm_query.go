@@ -38,10 +38,13 @@ func (t *Table) gulmQuery(s Session, req *GulmRequest, limit int) Reply {
 	switch {
 	case why != reason.None:
 		return refuse(why)
-	case req.Mode >= modes:
+	case req.Mode >= modes || req.Mode == CW && req.Flags&GulmRange != 0:
 		return refuse(reason.Invalid)
 	}
 	var found GulmHolders
+	if t.gulmFile(req) != 0 {
+		return t.gulmRangeQuery(s, req, limit)
+	}
 	if resource := t.findResource(req.Lockspace, req.Key); resource != 0 {
 		t.eachHolder(t.resources.get(resource), func(slot uint32, l *lockRecord) bool {
 			switch {

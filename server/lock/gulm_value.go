@@ -71,7 +71,7 @@ func (t *Table) GulmSync(s Session, req GulmRequest) Reply {
 	if why != reason.None {
 		return refuse(why)
 	}
-	if slot == 0 || !t.leaveValue(t.locks.get(slot), NL, req.Value) {
+	if slot == 0 || req.Flags&GulmRange != 0 || !t.leaveValue(t.locks.get(slot), NL, req.Value) {
 		return refuse(reason.NotHeld)
 	}
 	return Reply{Outcome: Granted, Mode: EX, Token: t.locks.get(slot).token}

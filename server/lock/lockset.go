@@ -129,7 +129,7 @@ func (t *Table) inSet(s Session, slot uint32, id ID) bool {
 
 // LockSet takes several locks, all or nothing: Granted, with the number of locks
 // in Number; Queued, and an EventDenied or the grants follow; or Refused with
-// TryFailed, Invalid, NoSession, NodeExpired, NoLockspace or Limit, which leaves
+// TryFailed, Invalid, NoSession, NodeExpired, NoLockspace, InUse (see Lock) or Limit, which leaves
 // nothing behind. Each lock is told of by an EventGranted when the set is whole,
 // also if that is at once; the set itself is gone then.
 func (t *Table) LockSet(s Session, req SetRequest) Reply {
@@ -180,6 +180,9 @@ func (t *Table) checkSet(o *owner, req *SetRequest) reason.Reason {
 		if checkName(e.Name, MaxName) != reason.None || e.Mode >= modes || e.Flags&^setEntryFlags != 0 ||
 			e.ID == 0 || t.inUse(o, e.ID) || ids[e.ID] || names[string(e.Name)] {
 			return reason.Invalid
+		}
+		if t.gulmRangesOn(req.Lockspace, e.Name) {
+			return reason.InUse
 		}
 		ids[e.ID], names[string(e.Name)] = true, true
 		if t.findResource(req.Lockspace, e.Name) == 0 {

@@ -376,7 +376,7 @@ func rangeFilesOf(t *Table) []RangeFileState {
 	var all []RangeFileState
 	t.WalkRanges(func(f *RangeFile) bool {
 		all = append(all, RangeFileState{
-			Lockspace: f.Lockspace, Name: slices.Clone(f.Name), Flock: f.Flock,
+			Lockspace: f.Lockspace, Name: slices.Clone(f.Name), Flock: f.Flock, Gulm: f.Gulm,
 			Ranges: append([]RangeState(nil), f.Ranges...), Waits: append([]RangeWaitState(nil), f.Waits...),
 		})
 		return true

@@ -18,8 +18,8 @@ type LockRequest struct {
 }
 
 // Lock makes a lock: Granted, Queued (an EventGranted or EventDenied follows), or
-// Refused with TryFailed, Invalid, NoLockspace or Limit, which leaves nothing
-// behind. With Orphan it takes an orphan over: Granted, or Refused with NotHeld
+// Refused with TryFailed, Invalid, NoLockspace, Limit, or InUse while users of the
+// GULM layer have parts of the name, which leaves nothing behind. With Orphan it takes an orphan over: Granted, or Refused with NotHeld
 // if there is none of that name, TryFailed if there is one in another mode.
 func (t *Table) Lock(s Session, req LockRequest) Reply {
 	if invariants {
@@ -31,6 +31,9 @@ func (t *Table) Lock(s Session, req LockRequest) Reply {
 	}
 	if req.Flags&Orphan != 0 {
 		return t.adopt(s, &req)
+	}
+	if t.gulmRangesOn(req.Lockspace, req.Name) {
+		return refuse(reason.InUse)
 	}
 	return t.lock(o, &req)
 }

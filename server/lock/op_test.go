@@ -361,7 +361,7 @@ func (o *op) chooseGulm(pick source) {
 		o.gulmFlags |= known[pick(len(known))]
 	}
 	if pick(40) == 0 {
-		o.gulmFlags |= 1 << pick(32)
+		o.gulmFlags |= 1 << pick(32) &^ GulmRange // parts are not known to the naive engine
 	}
 }
 

@@ -7,11 +7,35 @@ import "fmt"
 type rangeName struct {
 	lockspace uint32
 	sum       uint32
-	flock     bool // of flock's locks
+	class     rangeClass
 	storedName
 }
 
 func (r *rangeName) hash() uint32 { return r.sum }
+
+// rangeClass tells apart the files of one name, which do not meet each other.
+type rangeClass uint8
+
+const (
+	posixRanges rangeClass = iota
+	flockRanges
+	gulmRanges
+)
+
+// class says which of the files of its name a request is about.
+func (req *RangeRequest) class() rangeClass {
+	return classOf(req.Flags&RangeFlock != 0, req.Flags&gulmLock != 0)
+}
+
+func classOf(flock, gulm bool) rangeClass {
+	switch {
+	case gulm:
+		return gulmRanges
+	case flock:
+		return flockRanges
+	}
+	return posixRanges
+}
 
 // RangeFileState is one file with ranges.
 type RangeFileState struct {
@@ -20,6 +44,8 @@ type RangeFileState struct {
 	// Flock is true for the locks of flock on this name, which do not meet those
 	// of fcntl.
 	Flock bool
+	// Gulm is true for the ranges of the GULM layer, which meet neither.
+	Gulm bool
 	// Ranges are held, by start and owner; Waits are asked for, in the order in
 	// which they are granted.
 	Ranges []RangeState
@@ -35,10 +61,13 @@ type RangeFile struct {
 }
 
 // fileSum hashes what names a file.
-func fileSum(lockspace uint32, name []byte, flock bool) uint32 {
+func fileSum(lockspace uint32, name []byte, class rangeClass) uint32 {
 	sum := resourceHash(lockspace, name)
-	if flock {
+	switch class {
+	case flockRanges:
 		return ^sum
+	case gulmRanges:
+		return sum ^ 0x9e3779b9
 	}
 	return sum
 }
@@ -46,10 +75,10 @@ func fileSum(lockspace uint32, name []byte, flock bool) uint32 {
 // findRangeName returns the file that a request is about, 0 if nobody has anything
 // there.
 func (t *Table) findRangeName(req *RangeRequest) uint32 {
-	flock := req.Flags&RangeFlock != 0
-	sum := fileSum(req.Lockspace, req.Name, flock)
+	class := req.class()
+	sum := fileSum(req.Lockspace, req.Name, class)
 	return rangeFind(&t.rangeNameIndex, &t.rangeNames, sum, func(r *rangeName) bool {
-		return r.sum == sum && r.lockspace == req.Lockspace && r.flock == flock && string(t.nameOf(&r.storedName)) == string(req.Name)
+		return r.sum == sum && r.lockspace == req.Lockspace && r.class == class && string(t.nameOf(&r.storedName)) == string(req.Name)
 	})
 }
 
@@ -57,8 +86,8 @@ func (t *Table) findRangeName(req *RangeRequest) uint32 {
 // a request it must be swept.
 func (t *Table) addRangeName(req *RangeRequest) uint32 {
 	slot, r := t.rangeNames.alloc()
-	r.lockspace, r.flock = req.Lockspace, req.Flags&RangeFlock != 0
-	r.sum = fileSum(r.lockspace, req.Name, r.flock)
+	r.lockspace, r.class = req.Lockspace, req.class()
+	r.sum = fileSum(r.lockspace, req.Name, r.class)
 	t.setName(&r.storedName, req.Name)
 	insert(&t.rangeNameIndex, &t.rangeNames, slot)
 	t.space(r.lockspace).files++
@@ -83,7 +112,11 @@ func (t *Table) sweepRangeName(slot uint32) {
 // rangeFileSum names a file in digests.
 func (t *Table) rangeFileSum(file uint32) uint64 {
 	r := t.rangeNames.get(file)
-	return newHash(4).num(uint64(r.lockspace)).bytes(t.nameOf(&r.storedName)).flag(r.flock).sum()
+	h := newHash(4).num(uint64(r.lockspace)).bytes(t.nameOf(&r.storedName)).flag(r.class == flockRanges)
+	if r.class == gulmRanges {
+		h = h.flag(true)
+	}
+	return h.sum()
 }
 
 // Ranges returns how many ranges a session holds.
@@ -96,7 +129,7 @@ func (t *Table) WalkRanges(yield func(*RangeFile) bool) {
 	t.ranges.Walk(func(f *rangeFileState) bool {
 		r := t.rangeNames.get(f.File)
 		return yield(&RangeFile{
-			RangeFileState{r.lockspace, t.nameOf(&r.storedName), r.flock, f.Ranges, f.Waits}, &t.ranges, f.slot,
+			RangeFileState{r.lockspace, t.nameOf(&r.storedName), r.class == flockRanges, r.class == gulmRanges, f.Ranges, f.Waits}, &t.ranges, f.slot,
 		})
 	})
 }
@@ -123,7 +156,10 @@ func (r *Restore) RangeFile(state *RangeFileState) {
 	if state.Flock {
 		req.Flags = RangeFlock
 	}
-	if len(state.Name) == 0 || len(state.Name) > MaxName || t.space(state.Lockspace) == nil || t.findRangeName(&req) != 0 {
+	if state.Gulm {
+		req.Flags |= gulmLock
+	}
+	if state.Flock && state.Gulm || len(state.Name) == 0 || len(state.Name) > MaxName || t.space(state.Lockspace) == nil || t.findRangeName(&req) != 0 {
 		r.broken = true
 		return
 	}
@@ -204,6 +240,9 @@ func (t *Table) checkNames() error {
 	}
 	if sum != t.rangeNames.used {
 		return fmt.Errorf("%d files with ranges are named, there are %d", t.rangeNames.used, sum)
+	}
+	if err := t.checkGulmRanges(); err != nil {
+		return err
 	}
 	for _, s := range t.ranges.Sessions() {
 		if o := t.owner(s.Session); o == nil || o.doubted != s.Doubted || o.frozen != (s.Frozen || s.Session.remains()) {

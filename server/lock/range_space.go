@@ -57,12 +57,17 @@ func (t *Table) RangeLock(s Session, req RangeRequest) Reply {
 	case req.Flags&NoQueue == 0 && (req.ID == 0 || t.inUse(o, req.ID)):
 		return refuse(reason.Invalid)
 	}
+	return t.lockRange(s, &req, file)
+}
+
+// lockRange is RangeLock for a request that is possible.
+func (t *Table) lockRange(s Session, req *RangeRequest, file uint32) Reply {
 	ask := rangeRequest{
 		Owner: RangeOwner{Session: s, Number: req.Owner}, Start: req.Start, End: req.End, Kind: req.Kind,
 		Wait: req.Flags&NoQueue == 0, ID: req.ID, Recovery: req.Flags&Recovery != 0,
 	}
 	if file == 0 {
-		file = t.addRangeName(&req)
+		file = t.addRangeName(req)
 	}
 	ask.File = file
 	t.enterRanges()
@@ -208,10 +213,11 @@ func (t *Table) cancelRange(s Session, id ID) Reply {
 	if e := o.findEnded(id); e != nil && e.why == reason.None {
 		return Reply{Outcome: Granted, Mode: e.mode, Token: e.token}
 	}
+	mode, token := t.gulmKeeps(s, id)
 	t.enterRanges()
 	r := t.ranges.Cancel(s, id)
 	t.leaveRanges()
-	return Reply{Outcome: r.Outcome, Reason: r.Reason}
+	return Reply{Outcome: r.Outcome, Reason: r.Reason, Mode: mode, Token: token}
 }
 
 // denyRange is Deny for a request for a range.

@@ -3,6 +3,7 @@ package lock
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -29,6 +30,10 @@ func (s *story) gulm(c *command) (string, error) {
 		req.Flags |= GulmNoCallBacks
 	}
 	for _, w := range c.words[2:] {
+		if first, last, ok := strings.Cut(w, "-"); ok {
+			req.partOf(first, last)
+			continue
+		}
 		if flag := gulmWords[w]; flag != 0 {
 			req.Flags |= flag
 			continue
@@ -53,6 +58,38 @@ func (s *story) gulm(c *command) (string, error) {
 	default: // gulm-query
 		return showQuery(t, c.session, req), nil
 	}
+}
+
+// partOf makes a request one for FIRST-LAST, or FIRST- to infinity.
+func (req *GulmRequest) partOf(first, last string) {
+	req.Flags |= GulmRange
+	req.Start, _ = strconv.ParseUint(first, 10, 64)
+	req.End = RangeMax
+	if last != "" {
+		req.End, _ = strconv.ParseUint(last, 10, 64)
+	}
+}
+
+// showParts shows the parts of a key.
+func (s *story) showParts(c *command) string {
+	var b strings.Builder
+	s.table.WalkRanges(func(f *RangeFile) bool {
+		if !f.Gulm || f.Lockspace != c.space || string(f.Name) != c.words[0] {
+			return true
+		}
+		for _, r := range f.Ranges {
+			who := fmt.Sprintf("%d sub=%d", r.Owner.Session, r.Owner.Number)
+			if r.Owner.Origin != 0 {
+				who = fmt.Sprintf("remains of node %d, left by %d sub=%d:", uint32(r.Owner.Session), r.Owner.Origin, r.Owner.Number)
+			}
+			fmt.Fprintf(&b, "%s has %s\n", who, showSpan(r.Start, r.End, r.Kind))
+		}
+		for _, w := range f.Waits {
+			fmt.Fprintf(&b, "%d/%d sub=%d wants %s\n", w.Owner.Session, w.ID, w.Owner.Number, showSpan(w.Start, w.End, w.Kind))
+		}
+		return true
+	})
+	return b.String()
 }
 
 // gulmVerbs are the commands of story.gulm.
@@ -92,6 +129,9 @@ func showQuery(t *Table, s Session, req GulmRequest) string {
 	var b strings.Builder
 	for _, h := range r.Holders.List {
 		fmt.Fprintf(&b, "%s: session %d, sub-id %d", gulmStates[h.Mode], h.Session, h.Sub)
+		if h.Start != 0 || h.End != RangeMax || t.gulmFile(&req) != 0 {
+			b.WriteString(", " + strings.Fields(showSpan(h.Start, h.End, RangeRead))[0])
+		}
 		if h.Node != 0 {
 			fmt.Fprintf(&b, ", left to node %d", h.Node)
 		}

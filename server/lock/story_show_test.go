@@ -15,10 +15,11 @@ func (s *story) display(c *command) (string, error) {
 		return showEvents("", t.Changed(c.session, n, nil)), err
 	case "show":
 		r, ok := t.Resource(c.space, []byte(c.words[0]))
-		if !ok {
+		parts := s.showParts(c)
+		if !ok && parts == "" {
 			return "no such resource\n", nil
 		}
-		return showResource(&r), nil
+		return showResource(&r) + parts, nil
 	case "spaces":
 		var b strings.Builder
 		for _, sp := range t.Spaces() {

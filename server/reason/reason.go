@@ -22,7 +22,8 @@ const (
 	Invalid
 	// NoLockspace: the session has not joined that lockspace.
 	NoLockspace
-	// InUse: the lockspace still has locks of the session.
+	// InUse: the lockspace still has locks of the session; or a key is used as a
+	// whole where a part is asked for, or the other way round.
 	InUse
 	// Policy: the lockspace exists with another policy.
 	Policy

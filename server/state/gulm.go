@@ -7,7 +7,7 @@ import (
 )
 
 // The operations of the GULM layer. Name is the key, Sub the sub-id, and Flags are
-// lock.GulmFlags.
+// lock.GulmFlags; with lock.GulmRange, Range has the part.
 const (
 	// OpGulm brings a holder into a state, Mode; Lock is the number of the lock
 	// that this may make.
@@ -27,12 +27,13 @@ const (
 
 // gulm carries out a request of the GULM layer.
 func (s *State) gulm(session lock.Session, req *Request) lock.Reply {
-	if req.Range != (Range{}) {
-		return lock.Reply{Reason: reason.Invalid} // parts of a key are not known here
+	part := Range{Start: req.Range.Start, End: req.Range.End}
+	if req.Range != part || part != (Range{}) && (req.Op == OpGulmDrop || req.Op == OpGulmWithdraw) {
+		return lock.Reply{Reason: reason.Invalid}
 	}
 	g := lock.GulmRequest{
 		ID: req.Lock, Lockspace: req.Lockspace, Key: req.Name, Sub: req.Sub, Mode: req.Mode, Flags: lock.GulmFlags(req.Flags),
-		Value: req.Value,
+		Value: req.Value, Start: part.Start, End: part.End,
 	}
 	switch req.Op {
 	case OpGulm:

@@ -119,12 +119,12 @@ func pictureOf(s *state.State) picture {
 	p := picture{Image: c.Image(), Locks: c.Locks().Digest()}
 	c.Locks().WalkRanges(func(f *lock.RangeFile) bool {
 		p.Image.RangeFiles = append(p.Image.RangeFiles, lock.RangeFileState{
-			Lockspace: f.Lockspace, Name: bytes.Clone(f.Name), Flock: f.Flock, Ranges: append([]lock.RangeState(nil), f.Ranges...), Waits: append([]lock.RangeWaitState(nil), f.Waits...),
+			Lockspace: f.Lockspace, Name: bytes.Clone(f.Name), Flock: f.Flock, Gulm: f.Gulm, Ranges: append([]lock.RangeState(nil), f.Ranges...), Waits: append([]lock.RangeWaitState(nil), f.Waits...),
 		})
 		return true
 	})
 	slices.SortFunc(p.Image.RangeFiles, func(a, b lock.RangeFileState) int {
-		return slices.Compare(fmt.Appendf(nil, "%d%s%v", a.Lockspace, a.Name, a.Flock), fmt.Appendf(nil, "%d%s%v", b.Lockspace, b.Name, b.Flock))
+		return slices.Compare(fmt.Appendf(nil, "%d%s%v%v", a.Lockspace, a.Name, a.Flock, a.Gulm), fmt.Appendf(nil, "%d%s%v%v", b.Lockspace, b.Name, b.Flock, b.Gulm))
 	})
 	for i := range p.Image.Spaces {
 		if len(p.Image.Spaces[i].Members) == 0 {

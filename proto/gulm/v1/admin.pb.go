@@ -860,6 +860,8 @@ type RangeFile struct {
 	Lockspace string                 `protobuf:"bytes,1,opt,name=lockspace,proto3" json:"lockspace,omitempty"`
 	Name      []byte                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	Flock     bool                   `protobuf:"varint,3,opt,name=flock,proto3" json:"flock,omitempty"`
+	// The parts of a key of the GULM layer; the owners' numbers are its sub-ids.
+	Gulm bool `protobuf:"varint,45,opt,name=gulm,proto3" json:"gulm,omitempty"`
 	// Those that are held, by start and owner, then those that are waited for, in
 	// the order in which they are granted.
 	Ranges []*RangeLock `protobuf:"bytes,4,rep,name=ranges,proto3" json:"ranges,omitempty"`
@@ -916,6 +918,13 @@ func (x *RangeFile) GetName() []byte {
 func (x *RangeFile) GetFlock() bool {
 	if x != nil {
 		return x.Flock
+	}
+	return false
+}
+
+func (x *RangeFile) GetGulm() bool {
+	if x != nil {
+		return x.Gulm
 	}
 	return false
 }
@@ -3213,11 +3222,12 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x18\n" +
 	"\asession\x18\x03 \x01(\x04R\asession\x12\x12\n" +
-	"\x04lock\x18\x04 \x01(\x04R\x04lock\"\x9d\x01\n" +
+	"\x04lock\x18\x04 \x01(\x04R\x04lock\"\xb1\x01\n" +
 	"\tRangeFile\x12\x1c\n" +
 	"\tlockspace\x18\x01 \x01(\tR\tlockspace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x12\x14\n" +
-	"\x05flock\x18\x03 \x01(\bR\x05flock\x12*\n" +
+	"\x05flock\x18\x03 \x01(\bR\x05flock\x12\x12\n" +
+	"\x04gulm\x18- \x01(\bR\x04gulm\x12*\n" +
 	"\x06ranges\x18\x04 \x03(\v2\x12.gulm.v1.RangeLockR\x06ranges\x12\x1c\n" +
 	"\ttruncated\x18\x05 \x01(\bR\ttruncated\"\xe6\x02\n" +
 	"\tRangeLock\x12\x12\n" +

@@ -377,6 +377,9 @@ const (
 	GulmFlag_GULM_FLAG_PRIORITY GulmFlag = 64
 	// Never ask this holder to give way.
 	GulmFlag_GULM_FLAG_NO_CALL_BACKS GulmFlag = 256
+	// Not one of GULM's, where every request has a range: the request is about the
+	// part range_start to range_end of the key. Without it, about the whole.
+	GulmFlag_GULM_FLAG_RANGE GulmFlag = 512
 )
 
 // Enum value maps for GulmFlag.
@@ -390,6 +393,7 @@ var (
 		16:  "GULM_FLAG_HAS_LVB",
 		64:  "GULM_FLAG_PRIORITY",
 		256: "GULM_FLAG_NO_CALL_BACKS",
+		512: "GULM_FLAG_RANGE",
 	}
 	GulmFlag_value = map[string]int32{
 		"GULM_FLAG_NONE":          0,
@@ -400,6 +404,7 @@ var (
 		"GULM_FLAG_HAS_LVB":       16,
 		"GULM_FLAG_PRIORITY":      64,
 		"GULM_FLAG_NO_CALL_BACKS": 256,
+		"GULM_FLAG_RANGE":         512,
 	}
 )
 
@@ -817,7 +822,7 @@ const file_gulm_v1_types_proto_rawDesc = "" +
 	"\x10LEAVE_FLAG_FORCE\x10\x01*6\n" +
 	"\tRangeFlag\x12\x13\n" +
 	"\x0fRANGE_FLAG_NONE\x10\x00\x12\x14\n" +
-	"\x10RANGE_FLAG_FLOCK\x10\x02*\xbc\x01\n" +
+	"\x10RANGE_FLAG_FLOCK\x10\x02*\xd2\x01\n" +
 	"\bGulmFlag\x12\x12\n" +
 	"\x0eGULM_FLAG_NONE\x10\x00\x12\x13\n" +
 	"\x0fGULM_FLAG_DO_CB\x10\x01\x12\x11\n" +
@@ -826,7 +831,8 @@ const file_gulm_v1_types_proto_rawDesc = "" +
 	"\x10GULM_FLAG_NO_EXP\x10\b\x12\x15\n" +
 	"\x11GULM_FLAG_HAS_LVB\x10\x10\x12\x16\n" +
 	"\x12GULM_FLAG_PRIORITY\x10@\x12\x1c\n" +
-	"\x17GULM_FLAG_NO_CALL_BACKS\x10\x80\x02*r\n" +
+	"\x17GULM_FLAG_NO_CALL_BACKS\x10\x80\x02\x12\x14\n" +
+	"\x0fGULM_FLAG_RANGE\x10\x80\x04*r\n" +
 	"\x06Status\x12\x0f\n" +
 	"\vSTATUS_NONE\x10\x00\x12\x12\n" +
 	"\x0eSTATUS_DEMOTED\x10\x01\x12\x16\n" +

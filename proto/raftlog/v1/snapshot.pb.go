@@ -2064,6 +2064,8 @@ type RangeFile struct {
 	Name      []byte                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// The locks of flock on that name.
 	Flock bool `protobuf:"varint,3,opt,name=flock,proto3" json:"flock,omitempty"`
+	// The ranges of the GULM layer on that name.
+	Gulm bool `protobuf:"varint,45,opt,name=gulm,proto3" json:"gulm,omitempty"`
 	// By start and owner.
 	Ranges []*Range `protobuf:"bytes,4,rep,name=ranges,proto3" json:"ranges,omitempty"`
 	// In the order in which they are granted.
@@ -2119,6 +2121,13 @@ func (x *RangeFile) GetName() []byte {
 func (x *RangeFile) GetFlock() bool {
 	if x != nil {
 		return x.Flock
+	}
+	return false
+}
+
+func (x *RangeFile) GetGulm() bool {
+	if x != nil {
+		return x.Gulm
 	}
 	return false
 }
@@ -3002,11 +3011,12 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\bsince_ms\x18\t \x01(\x03R\asinceMs\"9\n" +
 	"\n" +
 	"RangeFiles\x12+\n" +
-	"\x05files\x18\x01 \x03(\v2\x15.raftlog.v1.RangeFileR\x05files\"\xab\x01\n" +
+	"\x05files\x18\x01 \x03(\v2\x15.raftlog.v1.RangeFileR\x05files\"\xbf\x01\n" +
 	"\tRangeFile\x12\x1c\n" +
 	"\tlockspace\x18\x01 \x01(\rR\tlockspace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x12\x14\n" +
-	"\x05flock\x18\x03 \x01(\bR\x05flock\x12)\n" +
+	"\x05flock\x18\x03 \x01(\bR\x05flock\x12\x12\n" +
+	"\x04gulm\x18- \x01(\bR\x04gulm\x12)\n" +
 	"\x06ranges\x18\x04 \x03(\v2\x11.raftlog.v1.RangeR\x06ranges\x12+\n" +
 	"\x05waits\x18\x05 \x03(\v2\x15.raftlog.v1.RangeWaitR\x05waits\"V\n" +
 	"\n" +

@@ -247,9 +247,20 @@ func (t *Table) checkGulmRanges() error {
 			return fmt.Errorf("resource %q has locks, and parts of it are held through the GULM layer", t.name(r))
 		}
 	}
-	for k := range parts {
-		if t.reserved > 0 && t.setWants(k.lockspace, []byte(k.name)) {
-			return fmt.Errorf("a set waits for resource %q, parts of which are held through the GULM layer", k.name)
+	return t.checkSetsBeside(func(lockspace uint32, name []byte) bool { return parts[key{lockspace, string(name)}] })
+}
+
+// checkSetsBeside checks that no set that waits is going to ask for a lock on a name
+// that is used in parts.
+func (t *Table) checkSetsBeside(parts func(lockspace uint32, name []byte) bool) error {
+	for i := range t.owners {
+		for j := range t.owners[i].sets {
+			set := &t.owners[i].sets[j]
+			for k := range set.entries {
+				if name := set.entries[k].Name; parts(set.lockspace, name) {
+					return fmt.Errorf("a set waits for resource %q, parts of which are held through the GULM layer", name)
+				}
+			}
 		}
 	}
 	return nil

@@ -131,3 +131,87 @@ func TestCluster_timeouts(t *testing.T) {
 		}
 	})
 }
+
+// asksRange asks for a range in the background.
+func (u *user) asksRange(name string, r client.Range, options ...client.Option) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		_, err := u.ls.RangeLock(u.t.Context(), name, r, options...)
+		done <- err
+	}()
+	time.Sleep(time.Millisecond) // of the bubble: the others come later
+	synctest.Wait()
+	return done
+}
+
+// TestCluster_deadlockWithRange: two owners wait for each other, one for a lock
+// and one for a byte range. The younger is told, unless it asked to be spared.
+func TestCluster_deadlockWithRange(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *gulmtest.Cluster) {
+		one, two := boot(t, c, "n1"), boot(t, c, "n2")
+		owner, file := client.WithOwner(1), at(0, 99, client.RangeWrite)
+		a := one.take("a", client.EX, client.EX, 0, owner)
+		two.lockRange("f", file)
+		older := two.asks("a", client.PR, owner)
+		err := <-one.asksRange("f", file)
+		if !errors.Is(err, client.ErrDeadlock) {
+			t.Fatalf("the younger request: %v", err)
+		}
+		for _, part := range []string{
+			"node n1 (session", "waits for bytes 0 to 99 of gfs01/\"f\" (write) held by node n2",
+			"which waits for PR on gfs01/\"a\" held in EX by node n1",
+		} {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("%q is not in the error: %v", part, err)
+			}
+		}
+		spared := one.asksRange("f", file, client.NoVictim)
+		if err := <-older; !errors.Is(err, client.ErrDeadlock) {
+			t.Fatalf("the older request, as the other one is spared: %v", err)
+		}
+		two.must(two.ls.RangeUnlock(t.Context(), "f", file))
+		if err := <-spared; err != nil {
+			t.Fatalf("the request that was spared: %v", err)
+		}
+		one.must(a.Unlock())
+	})
+}
+
+// TestCluster_rangeTimeouts: requests for ranges and flock end when their time is
+// over, and not before; after a change of the master it begins anew.
+func TestCluster_rangeTimeouts(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *gulmtest.Cluster) {
+		one, two := boot(t, c, "n1"), boot(t, c, "n2")
+		file := at(0, 9, client.RangeRead)
+		one.lockRange("f", at(5, 9, client.RangeWrite))
+		start := time.Now()
+		err := <-two.asksRange("f", file, client.WithTimeout(3*time.Second))
+		if took := time.Since(start); !errors.Is(err, client.ErrTimedOut) || took < 3*time.Second || took > 4*time.Second {
+			t.Fatalf("a range ended after %v with %v", took, err)
+		}
+		_, err = one.ls.Flock(t.Context(), "f", 1, client.RangeWrite)
+		one.must(err)
+		start = time.Now()
+		_, err = two.ls.Flock(t.Context(), "f", 1, client.RangeRead, client.WithTimeout(2*time.Second))
+		if took := time.Since(start); !errors.Is(err, client.ErrTimedOut) || took < 2*time.Second || took > 3*time.Second {
+			t.Fatalf("a flock ended after %v with %v", took, err)
+		}
+		if err := <-two.asksRange("f", file, client.WithOwner(3)); !errors.Is(err, client.ErrInvalid) {
+			t.Fatalf("an owner beside that of the range: %v", err)
+		}
+		if err := <-two.asksRange("f", file, client.Persistent); !errors.Is(err, client.ErrInvalid) {
+			t.Fatalf("a flag that ranges do not know: %v", err)
+		}
+		waits := two.asksRange("f", file, client.WithTimeout(30*time.Second))
+		time.Sleep(20 * time.Second)
+		c.KillServer(c.Master())
+		select {
+		case err := <-waits:
+			t.Fatalf("ended early: %v", err)
+		case <-time.After(20 * time.Second):
+		}
+		if err := <-waits; !errors.Is(err, client.ErrTimedOut) {
+			t.Fatalf("after a change of the master: %v", err)
+		}
+	})
+}

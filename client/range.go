@@ -95,12 +95,16 @@ func (n *Node) NewRangeOwner() RangeOwner {
 //
 // Errors: ErrDeadlock at once, if its owner would wait for itself over others
 // (EDEADLK); ErrTimedOut; ErrLimit; ErrInvalid; ErrNoLockspace if the lockspace
-// was left; what ended the session; ctx's. If ctx ends first, the request is
+// was left; what ended the session; ctx's. WithTimeout bounds the wait (ErrTimedOut).
+// The number of r.Owner is also that of WithOwner: an owner that takes locks as
+// well as ranges, and gets into a circle with others over both, is told ErrDeadlock
+// if its request is the youngest of the circle and has not NoVictim; the text spells
+// the circle out. Other options are refused with ErrInvalid. If ctx ends first, the request is
 // withdrawn, and RangeLock returns when the servers have said so: with ctx's error
 // if nothing is left of it, without an error if it was granted before. That cannot
 // be undone without losing what the owner had there.
-func (ls *Lockspace) RangeLock(ctx context.Context, name string, r Range) (token uint64, err error) {
-	return ls.rangeLock(ctx, name, r, 0)
+func (ls *Lockspace) RangeLock(ctx context.Context, name string, r Range, options ...Option) (token uint64, err error) {
+	return ls.rangeLock(ctx, name, r, 0, options...)
 }
 
 // TryRangeLock is RangeLock without waiting for others: ErrTryFailed if the range
@@ -146,9 +150,11 @@ func (ls *Lockspace) RangeCloseAll(ctx context.Context, owner RangeOwner) error 
 // RangeRead it is shared. It does not meet the ranges of the file. The owner is an
 // open file. Changing the kind is not atomic, as on Linux: the old lock goes first,
 // and if the new one is not granted, because of ctx or ErrDeadlock, the owner has
-// none. Errors as of RangeLock.
-func (ls *Lockspace) Flock(ctx context.Context, name string, owner RangeOwner, kind RangeKind) (token uint64, err error) {
-	return ls.rangeLock(ctx, name, Range{Owner: owner, End: MaxOffset, Kind: kind}, rangeFlock)
+// none. Options and errors as of RangeLock.
+func (ls *Lockspace) Flock(
+	ctx context.Context, name string, owner RangeOwner, kind RangeKind, options ...Option,
+) (token uint64, err error) {
+	return ls.rangeLock(ctx, name, Range{Owner: owner, End: MaxOffset, Kind: kind}, rangeFlock, options...)
 }
 
 // TryFlock is Flock without waiting for others (LOCK_NB): ErrTryFailed if the file

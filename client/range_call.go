@@ -25,8 +25,11 @@ type rangeCall struct {
 	err   error
 }
 
-func (ls *Lockspace) rangeLock(ctx context.Context, name string, r Range, flags Flag) (uint64, error) {
+func (ls *Lockspace) rangeLock(ctx context.Context, name string, r Range, flags Flag, options ...Option) (uint64, error) {
 	msg, err := rangeMessage(gulmv1.Op_OP_RANGE_LOCK, name, r, flags)
+	if err == nil {
+		err = gather(options).writeRange(msg)
+	}
 	var c *rangeCall
 	if err == nil {
 		c, err = ls.startRange(ctx, name, msg)
@@ -141,7 +144,7 @@ func (c *rangeCall) event(e *gulmv1.Event) {
 	case gulmv1.EventKind_EVENT_KIND_GRANTED:
 		c.told(e.GetToken(), nil)
 	case gulmv1.EventKind_EVENT_KIND_DENIED:
-		c.told(0, gulmerr.FromReason(e.GetReason()))
+		c.told(0, denial(e))
 	}
 }
 

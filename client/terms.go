@@ -75,6 +75,20 @@ func (t terms) write(msg *gulmv1.Request) error {
 	return nil
 }
 
+// writeRange puts the terms into a request for a range, whose flags and owner stand
+// there already.
+func (t terms) writeRange(msg *gulmv1.Request) error {
+	if t.flags&^NoVictim != 0 || t.owner != 0 {
+		return gulmerr.New(ErrInvalid, "a range is asked for with WithTimeout and NoVictim only; its owner is in the range")
+	}
+	flags := msg.GetFlags()
+	if err := t.write(msg); err != nil {
+		return err
+	}
+	msg.Flags |= flags
+	return nil
+}
+
 // denial is the error of a DENIED event, with what the servers say about it.
 func denial(e *gulmv1.Event) error {
 	err := gulmerr.FromReason(e.GetReason())

@@ -65,7 +65,7 @@ func examples() []state.Command {
 		state.ServerEntered{Server: "server3", BootID: "b007", Replaces: 42, Flags: member.Container},
 		state.Deny{
 			Term: 22, Session: 23, Lock: 24, Reason: reason.Deadlock, Since: 25,
-			Cycle: []lock.Step{{Session: 23, ID: 24, BySession: 26, ByID: 27}, {Session: 26, ID: 28, BySession: 23, ByID: 29}},
+			Cycle: []lock.Step{{Session: 23, ID: 24, BySession: 26, ByOwner: 1<<63 | 27}, {Session: 26, ID: 28, BySession: 23, ByID: 29}},
 		},
 		state.EndSession{Term: 43, Session: 44, Seen: 45, Silent: 46},
 		state.PauseFencing{Term: 47, Reason: "9 of 12 nodes vanished", Operator: "bob"},
@@ -153,6 +153,10 @@ func earlier() []state.Command {
 			{Session: 1 << 40, Confirmed: 1 << 41},
 		}},
 		state.Deny{Term: 22, Session: 23, Lock: 24, Reason: reason.TimedOut},
+		state.Deny{
+			Term: 22, Session: 23, Lock: 24, Reason: reason.Deadlock, Since: 25,
+			Cycle: []lock.Step{{Session: 23, ID: 24, BySession: 26, ByID: 27}, {Session: 26, ID: 28, BySession: 23, ByID: 29}},
+		},
 	}
 }
 

@@ -37,7 +37,7 @@ func rangeFileToLog(f *lock.RangeFileState) *raftlogv1.RangeFile {
 		w := &f.Waits[i]
 		out.Waits = append(out.Waits, &raftlogv1.RangeWait{
 			Owner: rangeOwnerToLog(w.Owner), Lock: uint64(w.ID), Start: w.Start, End: w.End, Kind: uint32(w.Kind), Order: w.Order,
-			Ahead: w.Ahead, StampMs: w.Stamp, Recovery: w.Recovery,
+			Ahead: w.Ahead, StampMs: w.Stamp, Recovery: w.Recovery, Since: w.Since, TimeoutMs: w.Timeout, Spared: w.Spared,
 		})
 	}
 	return out
@@ -55,7 +55,7 @@ func rangeFileFromLog(f *raftlogv1.RangeFile, ok *bool) lock.RangeFileState {
 		out.Waits = append(out.Waits, lock.RangeWaitState{
 			Owner: rangeOwnerFromLog(w.GetOwner()), ID: lock.ID(w.GetLock()), Start: w.GetStart(), End: w.GetEnd(),
 			Kind: narrow[lock.RangeKind](w.GetKind(), ok), Order: w.GetOrder(), Ahead: w.GetAhead(), Stamp: w.GetStampMs(),
-			Recovery: w.GetRecovery(),
+			Recovery: w.GetRecovery(), Since: w.GetSince(), Timeout: w.GetTimeoutMs(), Spared: w.GetSpared(),
 		})
 	}
 	return out

@@ -60,6 +60,7 @@ func stepsToLog(steps []lock.Step) []*raftlogv1.Step {
 	for _, s := range steps {
 		out = append(out, &raftlogv1.Step{
 			Session: uint64(s.Session), Lock: uint64(s.ID), BySession: uint64(s.BySession), ByLock: uint64(s.ByID),
+			ByOwner: s.ByOwner,
 		})
 	}
 	return out
@@ -70,7 +71,7 @@ func stepsFromLog(steps []*raftlogv1.Step) []lock.Step {
 	for _, s := range steps {
 		out = append(out, lock.Step{
 			Session: lock.Session(s.GetSession()), ID: lock.ID(s.GetLock()),
-			BySession: lock.Session(s.GetBySession()), ByID: lock.ID(s.GetByLock()),
+			BySession: lock.Session(s.GetBySession()), ByID: lock.ID(s.GetByLock()), ByOwner: s.GetByOwner(),
 		})
 	}
 	return out

@@ -76,7 +76,8 @@ func (t *Table) isAhead(by, slot uint32) bool {
 	return found
 }
 
-// Party is one side of a wait: a lock, or a request for one.
+// Party is one side of a wait: a lock, a request for one, or the same of byte
+// ranges.
 type Party struct {
 	Session Session
 	// ID is the lock's.
@@ -98,12 +99,15 @@ type Party struct {
 	Stamp int64
 	// Exempt is true for one that asked never to be the victim of a deadlock.
 	Exempt bool
+	// Range is the byte range that is held or wanted, nil for a lock. ID is 0 for
+	// one that is held.
+	Range *PartyRange
 }
 
 // Wait is one request that waits for one lock or request.
 type Wait struct {
 	Lockspace uint32
-	Name      []byte // of the resource
+	Name      []byte // of the resource, or of the file with byte ranges
 	Waiter    Party
 	By        Party
 	// Behind says that it does not wait for what By holds, but for By's turn.
@@ -135,12 +139,15 @@ func (t *Table) waitsSince(l *lockRecord) uint64 {
 	return l.changed
 }
 
-func (t *Table) wait(slot, by uint32, behind bool) Wait {
-	l := t.locks.get(slot)
+func (t *Table) wait(v, by thing, behind bool) Wait {
+	if v.kind == aWait {
+		return t.rangeWait(v.slot, by, behind)
+	}
+	l := t.locks.get(v.slot)
 	r := t.resources.get(l.resource)
 	return Wait{
 		Lockspace: r.lockspace, Name: append([]byte(nil), t.name(r)...),
-		Waiter: t.party(l), By: t.party(t.locks.get(by)), Behind: behind,
+		Waiter: t.party(l), By: t.party(t.locks.get(by.slot)), Behind: behind,
 	}
 }
 

@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"cmp"
 	"slices"
 
 	"lock_gulmd/server/reason"
@@ -17,6 +18,8 @@ import (
 //   - it is held by an owner (Terms.Owner) of a session: after everything that
 //     this owner waits for. One owner is one thread of control;
 //   - it belongs to a set that waits: after that has gone on;
+//   - it is a byte range: ranges always have an owner, whose number is the same
+//     one (deadlock_range.go);
 //   - it is held and says nothing of an owner: when its session likes to. Nobody
 //     is known to wait behind it, and no circle goes through it. So a frozen lock,
 //     whose session waits for nothing any more, ends every chain.
@@ -36,12 +39,14 @@ import (
 
 // Step is one wait of a cycle as it stands in the log.
 type Step struct {
-	// Session and ID are the lock that is queued.
+	// Session and ID are the lock that is queued, or the request for a range.
 	Session Session
 	ID      ID
-	// BySession and ByID are the lock that it waits for.
+	// BySession and ByID are the lock, or request, that it waits for. With ByID 0
+	// it is a byte range, which ByOwner of that session holds.
 	BySession Session
 	ByID      ID
+	ByOwner   uint64
 }
 
 // Cycle is a circle of requests that wait for each other: each for the By of its
@@ -58,7 +63,11 @@ func (c *Cycle) Steps() []Step {
 	steps := make([]Step, 0, len(c.Waits))
 	for i := range c.Waits {
 		w := &c.Waits[i]
-		steps = append(steps, Step{w.Waiter.Session, w.Waiter.ID, w.By.Session, w.By.ID})
+		step := Step{Session: w.Waiter.Session, ID: w.Waiter.ID, BySession: w.By.Session, ByID: w.By.ID}
+		if w.By.ID == 0 {
+			step.ByOwner = w.By.Owner
+		}
+		steps = append(steps, step)
 	}
 	return steps
 }
@@ -77,14 +86,15 @@ func (c *Cycle) Denial() (Denial, bool) {
 }
 
 // Deadlocks returns a cycle for each group of requests that wait for each other,
-// of which one has an owner or is a set. It looks at no more than so many locks
+// of which one is for a lock and has an owner or is a set: there are no circles of
+// requests for byte ranges only. It looks at no more than so many locks, ranges
 // and requests; complete is false if that was not enough. It also works on a
 // clone.
 func (t *Table) Deadlocks(budget int) (cycles []Cycle, complete bool) {
 	f := newFinder(t, budget)
 	for at := t.watched.head; at != 0 && f.budget > 0; at = t.notes.get(at).next {
 		if n := t.notes.get(at); n.owner != 0 || n.set != 0 {
-			f.visit(n.lock)
+			f.visit(lockThing(n.lock))
 		}
 	}
 	return f.cycles(func(group []int) bool { return slices.ContainsFunc(group, f.named) }), f.budget > 0
@@ -98,7 +108,7 @@ func (t *Table) AllDeadlocks(budget int) (cycles []Cycle, complete bool) {
 		c := t.contentions.get(at)
 		for _, head := range [2]uint32{c.convertHead, c.waitHead} {
 			for slot := head; slot != 0 && f.budget > 0; slot = t.locks.get(slot).next {
-				f.visit(slot)
+				f.visit(lockThing(slot))
 			}
 		}
 	}
@@ -122,15 +132,32 @@ type actor struct {
 	set     ID // instead of an owner
 }
 
+// thing is what waits, or what is waited for.
+type thing struct {
+	slot uint32
+	kind thingKind
+}
+
+type thingKind uint8
+
+const (
+	aLock    thingKind = iota // or a request for one
+	aWait                     // for a byte range
+	aHolding                  // an owner's ranges of a file
+)
+
+func lockThing(slot uint32) thing { return thing{slot, aLock} }
+func waitThing(slot uint32) thing { return thing{slot, aWait} }
+
 // edge leads to a request on which a wait depends, over what blocks.
 type edge struct {
-	to, by uint32 // slots
+	to, by thing
 	behind bool
 }
 
 // wanting is one request of the search.
 type wanting struct {
-	slot     uint32
+	thing
 	low      int // lowest node known to be reachable, as Tarjan has it
 	edges    []edge
 	next     int // edge to follow
@@ -145,7 +172,8 @@ type finder struct {
 	budget  int
 	actors  map[actor][]uint32 // their requests that wait
 	leading map[uint32][]uint32
-	at      map[uint32]int // node of a slot
+	at      map[thing]int // its node
+	ranges  rangeFinder
 	nodes   []wanting
 	calls   []int // nodes that are being visited
 	path    []int // Tarjan's stack
@@ -154,7 +182,7 @@ type finder struct {
 }
 
 func newFinder(t *Table, budget int) *finder {
-	f := &finder{t: t, budget: budget, actors: map[actor][]uint32{}, leading: map[uint32][]uint32{}, at: map[uint32]int{}}
+	f := &finder{t: t, budget: budget, actors: map[actor][]uint32{}, leading: map[uint32][]uint32{}, at: map[thing]int{}}
 	for at := t.watched.head; at != 0; {
 		n := t.notes.get(at)
 		session := t.locks.get(n.lock).session
@@ -174,10 +202,10 @@ func (f *finder) add(a actor, slot uint32) { f.actors[a] = append(f.actors[a], s
 
 // behindLock calls yield for the requests that must have an answer before a lock
 // that is held goes.
-func (f *finder) behindLock(slot uint32, yield func(uint32)) {
+func (f *finder) behindLock(slot uint32, yield func(thing)) {
 	l := f.t.locks.get(slot)
 	if l.queue != granted {
-		yield(slot)
+		yield(lockThing(slot))
 	}
 	if l.note == 0 {
 		return
@@ -186,13 +214,14 @@ func (f *finder) behindLock(slot uint32, yield func(uint32)) {
 	if n.owner != 0 {
 		for _, s := range f.actors[actor{session: l.session, owner: n.owner}] {
 			if s != slot || l.queue == granted {
-				yield(s)
+				yield(lockThing(s))
 			}
 		}
+		f.eachWaitOf(f.party(RangeOwner{Session: l.session, Number: n.owner}), yield)
 	}
 	if n.set != 0 {
 		for _, s := range f.actors[actor{session: l.session, set: n.set}] {
-			yield(s)
+			yield(lockThing(s))
 		}
 	}
 }
@@ -206,7 +235,7 @@ func (f *finder) leadingOn(resource uint32) []uint32 {
 	f.t.eachHolder(f.t.resources.get(resource), func(slot uint32, _ *lockRecord) bool {
 		f.budget--
 		leads := false
-		f.behindLock(slot, func(uint32) { leads = true })
+		f.behindLock(slot, func(thing) { leads = true })
 		if leads {
 			list = append(list, slot)
 		}
@@ -217,17 +246,21 @@ func (f *finder) leadingOn(resource uint32) []uint32 {
 }
 
 // edges returns what a request waits for.
-func (f *finder) edges(slot uint32) []edge {
+func (f *finder) edges(v thing) []edge {
+	if v.kind == aWait {
+		return f.rangeEdges(v.slot)
+	}
 	var edges []edge
+	slot := v.slot
 	t, l := f.t, f.t.locks.get(slot)
 	for _, by := range f.leadingOn(l.resource) {
 		f.budget--
 		if by != slot && t.hinders(t.locks.get(by), l, true) {
-			f.behindLock(by, func(to uint32) { edges = append(edges, edge{to, by, false}) })
+			f.behindLock(by, func(to thing) { edges = append(edges, edge{to, lockThing(by), false}) })
 		}
 	}
 	t.eachAhead(slot, func(by uint32) bool {
-		edges = append(edges, edge{by, by, true})
+		edges = append(edges, edge{lockThing(by), lockThing(by), true})
 		return true
 	})
 	f.budget -= len(edges)
@@ -235,19 +268,19 @@ func (f *finder) edges(slot uint32) []edge {
 }
 
 // enter makes a request a node.
-func (f *finder) enter(slot uint32) {
+func (f *finder) enter(v thing) {
 	n := len(f.nodes)
-	f.at[slot] = n
-	f.nodes = append(f.nodes, wanting{slot: slot, low: n, edges: f.edges(slot), onPath: true, group: -1})
+	f.at[v] = n
+	f.nodes = append(f.nodes, wanting{thing: v, low: n, edges: f.edges(v), onPath: true, group: -1})
 	f.calls, f.path = append(f.calls, n), append(f.path, n)
 }
 
 // visit walks all that a request waits for, over any number of steps.
-func (f *finder) visit(slot uint32) {
-	if _, seen := f.at[slot]; seen {
+func (f *finder) visit(v thing) {
+	if _, seen := f.at[v]; seen {
 		return
 	}
-	for f.enter(slot); len(f.calls) > 0 && f.budget > 0; {
+	for f.enter(v); len(f.calls) > 0 && f.budget > 0; {
 		n := f.calls[len(f.calls)-1]
 		node := &f.nodes[n]
 		if node.next < len(node.edges) {
@@ -266,7 +299,7 @@ func (f *finder) visit(slot uint32) {
 }
 
 // follow takes the next edge of a node.
-func (f *finder) follow(n int, to uint32) {
+func (f *finder) follow(n int, to thing) {
 	f.nodes[n].next++
 	m, seen := f.at[to]
 	switch {
@@ -314,8 +347,7 @@ func (f *finder) cycle(group []int) Cycle {
 	way := f.toward(first)
 	for n := first; ; {
 		e := way[n]
-		slot := f.nodes[n].slot
-		c.Waits = append(c.Waits, f.t.wait(slot, e.by, e.behind))
+		c.Waits = append(c.Waits, f.t.wait(f.nodes[n].thing, e.by, e.behind))
 		if n = f.at[e.to]; n == first {
 			return c
 		}
@@ -355,7 +387,7 @@ func (f *finder) toward(target int) map[int]edge {
 func (f *finder) edgeTo(n, to int) edge {
 	var found edge
 	for _, e := range f.nodes[n].edges {
-		if m, ok := f.at[e.to]; ok && m == to && (found.to == 0 || found.behind && !e.behind) {
+		if m, ok := f.at[e.to]; ok && m == to && (found.to.slot == 0 || found.behind && !e.behind) {
 			found = e
 		}
 	}
@@ -364,11 +396,22 @@ func (f *finder) edgeTo(n, to int) edge {
 
 // mayDeny reports whether a request may be the victim.
 func (f *finder) mayDeny(n int) bool {
-	return f.named(n) && f.t.locks.get(f.nodes[n].slot).flags&NoDlckWt == 0
+	return f.named(n) && !f.t.spared(f.nodes[n].thing)
+}
+
+// spared reports whether a request asked never to be the victim.
+func (t *Table) spared(v thing) bool {
+	if v.kind == aWait {
+		return t.ranges.waits.get(v.slot).spared
+	}
+	return t.locks.get(v.slot).flags&NoDlckWt != 0
 }
 
 // named reports whether a request has an owner or belongs to a set.
 func (f *finder) named(n int) bool {
+	if f.nodes[n].kind == aWait {
+		return true
+	}
 	l := f.t.locks.get(f.nodes[n].slot)
 	if l.note == 0 {
 		return false
@@ -379,76 +422,21 @@ func (f *finder) named(n int) bool {
 
 // younger reports whether a began to wait after b.
 func (f *finder) younger(a, b int) bool {
-	la, lb := f.t.locks.get(f.nodes[a].slot), f.t.locks.get(f.nodes[b].slot)
-	if sa, sb := f.t.waitsSince(la), f.t.waitsSince(lb); sa != sb {
-		return sa > sb
-	}
-	return la.order > lb.order
+	x, y := f.nodes[a].thing, f.nodes[b].thing
+	sinceX, orderX := f.t.arrival(x)
+	sinceY, orderY := f.t.arrival(y)
+	return cmp.Or(cmp.Compare(sinceX, sinceY), cmp.Compare(x.kind, y.kind), cmp.Compare(orderX, orderY)) > 0
 }
 
-// confirms reports whether the cycle of a denial is there, with the denied
-// request in it.
-func (t *Table) confirms(d *Denial) bool {
-	found := false
-	for i := range d.Cycle {
-		step := &d.Cycle[i]
-		slot, _, ok := t.confirmsStep(step, &d.Cycle[(i+1)%len(d.Cycle)])
-		if !ok {
-			return false
-		}
-		l := t.locks.get(slot)
-		mine := step.ID == d.ID || t.setOf(l) == d.ID
-		found = found || step.Session == d.Session && mine && l.flags&NoDlckWt == 0
+// arrival says when a request came: the log index, and its place among those of
+// its kind.
+func (t *Table) arrival(v thing) (since, order uint64) {
+	if v.kind == aWait {
+		w := t.ranges.waits.get(v.slot)
+		return w.since, w.rank &^ rankLate
 	}
-	return found
-}
-
-// confirmsStep returns the locks of one wait of a cycle, and false if it is not
-// there.
-func (t *Table) confirmsStep(step, next *Step) (slot, by uint32, ok bool) {
-	slot, by = t.findLock(step.Session, step.ID), t.findLock(step.BySession, step.ByID)
-	return slot, by, slot != 0 && by != 0 && slot != by && t.waitsFor(slot, by, t.findLock(next.Session, next.ID))
-}
-
-// waitsFor reports whether a queued request waits for a lock that does not go
-// before the request `next` has an answer.
-func (t *Table) waitsFor(slot, by, next uint32) bool {
-	l, b := t.locks.get(slot), t.locks.get(by)
-	if next == 0 || l.queue == granted || l.resource != b.resource || t.locks.get(next).queue == granted {
-		return false
-	}
-	if t.isAhead(by, slot) && next == by {
-		return true
-	}
-	return b.queue != waiting && t.hinders(b, l, true) && t.leads(by, next)
-}
-
-// leads reports whether a lock that is held goes only after a request that is
-// queued has an answer.
-func (t *Table) leads(by, next uint32) bool {
-	b, l := t.locks.get(by), t.locks.get(next)
-	switch {
-	case by == next:
-		return true
-	case b.session != l.session || b.note == 0 || l.note == 0:
-		return false
-	}
-	bn, ln := t.notes.get(b.note), t.notes.get(l.note)
-	return bn.owner != 0 && bn.owner == ln.owner || bn.set != 0 && bn.set == ln.set
-}
-
-// Explain returns the waits of a cycle, and false if it is not there.
-func (t *Table) Explain(cycle []Step) ([]Wait, bool) {
-	waits := make([]Wait, 0, len(cycle))
-	for i := range cycle {
-		slot, by, ok := t.confirmsStep(&cycle[i], &cycle[(i+1)%len(cycle)])
-		if !ok {
-			return nil, false
-		}
-		l, b := t.locks.get(slot), t.locks.get(by)
-		waits = append(waits, t.wait(slot, by, b.queue == waiting || !t.hinders(b, l, true)))
-	}
-	return waits, len(waits) > 0
+	l := t.locks.get(v.slot)
+	return t.waitsSince(l), l.order
 }
 
 // Shorten leaves out those who only stand between two others in a queue: whoever
@@ -456,7 +444,7 @@ func (t *Table) Explain(cycle []Step) ([]Wait, bool) {
 func Shorten(waits []Wait) []Wait {
 	var short []Wait
 	for _, w := range waits {
-		if n := len(short); n > 0 && w.Behind && short[n-1].Behind && w.sameResource(&short[n-1]) {
+		if n := len(short); n > 0 && w.Behind && short[n-1].Behind && w.goesOn(&short[n-1]) {
 			short[n-1].By = w.By
 			continue
 		}
@@ -465,6 +453,15 @@ func Shorten(waits []Wait) []Wait {
 	return short
 }
 
-func (w *Wait) sameResource(o *Wait) bool {
-	return w.Lockspace == o.Lockspace && string(w.Name) == string(o.Name)
+// goesOn reports whether w is about the resource of the wait before it, or of a
+// file about what that wants.
+func (w *Wait) goesOn(before *Wait) bool {
+	if w.Lockspace != before.Lockspace || string(w.Name) != string(before.Name) {
+		return false
+	}
+	a, b := before.Waiter.Range, w.By.Range
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Flock == b.Flock && a.span().conflicts(b.span())
 }

@@ -2,10 +2,11 @@ package lock
 
 import "lock_gulmd/server/reason"
 
-// Denial ends what a lock, or a set, waits for against its session's will.
+// Denial ends what a lock, a set, or a request for a range waits for against its
+// session's will.
 type Denial struct {
 	Session Session
-	// ID is the lock's or the set's.
+	// ID is the lock's, the set's or the request's.
 	ID ID
 	// Since is the log index at which the wait began, 0 for whatever wait there
 	// is: a decision about one wait must not end another.
@@ -30,7 +31,7 @@ func (t *Table) Deny(d Denial) bool {
 	}
 	slot := t.findLock(d.Session, d.ID)
 	if slot == 0 {
-		return t.denySet(&d) || t.denyRange(d.Session, d.ID, d.Reason)
+		return t.denySet(&d) || t.denyRange(&d)
 	}
 	l := t.locks.mut(slot)
 	if l.queue == granted || t.setOf(l) != 0 || d.Since != 0 && t.sinceOf(l) != d.Since {

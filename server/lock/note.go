@@ -128,12 +128,14 @@ func (t *Table) sinceOf(l *lockRecord) uint64 {
 }
 
 // Watching is one request that waits and has an owner, a time-out, or belongs to
-// a set.
+// a set; of those for byte ranges, one that has a time-out.
 type Watching struct {
 	Session Session
 	// ID is the lock's, or the set's if Set.
 	ID  ID
 	Set bool
+	// Range is true for a request for a byte range.
+	Range bool
 	// Since is the log index at which the wait began. With Session and ID it
 	// tells one wait from another.
 	Since uint64
@@ -143,19 +145,24 @@ type Watching struct {
 }
 
 // Watched returns how many requests Watch would list.
-func (t *Table) Watched() int { return t.watched.count }
+func (t *Table) Watched() int { return t.watched.count + t.ranges.timed.count }
 
 // Watch calls yield for the requests that wait and have an owner, a time-out, or
 // belong to a set, and began to wait after a log index, newest first, until it
-// returns false.
+// returns false; those for byte ranges, of which it lists those with a time-out,
+// come last.
 func (t *Table) Watch(after uint64, yield func(Watching) bool) {
 	for at := t.watched.tail; at != 0; {
 		n := t.notes.get(at)
-		if n.listed <= after || !yield(t.watching(n)) {
+		if n.listed <= after {
+			break
+		}
+		if !yield(t.watching(n)) {
 			return
 		}
 		at = n.prev
 	}
+	t.ranges.watch(after, yield)
 }
 
 func (t *Table) watching(n *noteRecord) Watching {
@@ -173,6 +180,10 @@ func (t *Table) Waits(w Watching) bool {
 	if w.Set {
 		set := t.owner(w.Session).set(w.ID)
 		return set != nil && set.since == w.Since
+	}
+	if w.Range {
+		slot := t.ranges.findWait(w.Session, w.ID)
+		return slot != 0 && t.ranges.waits.get(slot).since == w.Since
 	}
 	slot := t.findLock(w.Session, w.ID)
 	return slot != 0 && t.locks.get(slot).queue != granted && t.sinceOf(t.locks.get(slot)) == w.Since

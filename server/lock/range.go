@@ -44,6 +44,10 @@ type rangeRequest struct {
 	ID   ID
 	// Recovery passes remains; see FreezeIn.
 	Recovery bool
+	// Timeout is for how long it may wait, milliseconds; 0 for ever.
+	Timeout uint32
+	// Spared keeps it from being the victim of a deadlock.
+	Spared bool
 }
 
 // rangeReply answers a request: Granted, Queued, Unlocked or Cancelled, or
@@ -118,9 +122,12 @@ type rangeTable struct {
 	partyIndex   index
 	sessionIndex index
 
+	timed watchList // waiting requests with a time-out
+
 	lastOrder uint64
 	lastToken uint64
-	stamp     int64 // of what happens now
+	stamp     int64  // of what happens now
+	index     uint64 // likewise, in the log
 	events    []rangeEvent
 	swept     []uint32 // files that were forgotten
 }
@@ -153,7 +160,7 @@ func (t *rangeTable) Clone() *rangeTable {
 	return &rangeTable{
 		limit: t.limit, lastOrder: t.lastOrder, lastToken: t.lastToken,
 		ranges: t.ranges.clone(), waits: t.waits.clone(), files: t.files.clone(),
-		holders: t.holders.clone(), parties: t.parties.clone(), sessions: t.sessions.clone(),
+		holders: t.holders.clone(), parties: t.parties.clone(), sessions: t.sessions.clone(), timed: t.timed,
 	}
 }
 

@@ -83,6 +83,7 @@ func (t *rangeTable) queue(req rangeRequest, s rangeSpan) rangeReply {
 	t.lastOrder++
 	t.addWait(t.makeHolder(req.Owner, req.File), rangeWait{
 		start: s.start, end: s.end, kind: s.kind, rank: rank, id: req.ID, stamp: t.stamp, recovery: req.Recovery,
+		since: t.index, timeout: req.Timeout, spared: req.Spared,
 	})
 	return rangeReply{Outcome: Queued}
 }
@@ -97,6 +98,7 @@ func (t *rangeTable) addWait(holder uint32, wait rangeWait) {
 	w.session = t.parties.get(h.party).owner.Session
 	insert(&t.waitIndex, &t.waits, slot)
 	t.listWait(h.party, slot)
+	t.listTimed(slot)
 	root := t.waitTree().insert(t.files.get(h.file).waits, slot)
 	f := t.files.mut(h.file)
 	f.waits = root
@@ -121,6 +123,7 @@ func (t *rangeTable) dropWait(slot uint32) rangeRegion {
 	f.waiting--
 	p := t.parties.mut(h.party)
 	unlink(&t.waits, &p.waitHead, &p.waitTail, slot)
+	t.unlistTimed(slot)
 	remove(&t.waitIndex, &t.waits, slot)
 	t.waits.release(slot)
 	return rangeRegion{h.file, w.start, w.end}

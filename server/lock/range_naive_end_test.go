@@ -150,7 +150,7 @@ func (n *naiveRanges) file(key uint32) rangeFileState {
 	for _, w := range n.waits {
 		if w.file == key {
 			state.Waits = append(state.Waits, RangeWaitState{
-				w.owner, w.id, naiveBounds[w.from], cellEnd(w.to), w.kind, w.order, w.ahead, 0, w.recovery,
+				w.owner, w.id, naiveBounds[w.from], cellEnd(w.to), w.kind, w.order, w.ahead, 0, w.recovery, w.since, w.timeout, w.spared,
 			})
 		}
 	}

@@ -35,6 +35,7 @@ type naiveRanges struct {
 	sessions []rangeSessionState
 	order    uint64
 	token    uint64
+	index    uint64
 	events   []rangeEvent
 }
 
@@ -54,6 +55,9 @@ type naiveWait struct {
 	order    uint64
 	ahead    bool
 	recovery bool
+	since    uint64
+	timeout  uint32
+	spared   bool
 }
 
 // cellsOf says which cells a range of offsets is.
@@ -248,7 +252,7 @@ func (n *naiveRanges) Lock(req rangeRequest) rangeReply {
 		return rangeRefuse(r)
 	}
 	from, to := cellsOf(req.Start, req.End)
-	w := naiveWait{req.Owner, req.File, req.ID, from, to, req.Kind, n.order + 1, false, req.Recovery}
+	w := naiveWait{req.Owner, req.File, req.ID, from, to, req.Kind, n.order + 1, false, req.Recovery, n.index, req.Timeout, req.Spared}
 	mine := n.cells(req.Owner, req.File)
 	passes, some, all := true, false, true
 	recovers := n.recovers(w)

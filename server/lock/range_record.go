@@ -24,13 +24,18 @@ type rangeWait struct {
 	id         ID
 	session    Session
 	stamp      int64              // when it came; display only
+	since      uint64             // log index at which it came
 	reach      [rangeKinds]uint64 // as in rangeRecord
 	least      [rangeKinds]uint64 // lowest rank in the subtree, lastRank for none
 	inFile     avlLinks
 	holder     uint32
 	links      // of the same owner
+	timeout    uint32 // milliseconds, 0 for ever
+	later      uint32 // in the list of those with a time-out
+	earlier    uint32
 	kind       RangeKind
 	recovery   bool // passes remains
+	spared     bool // never the victim of a deadlock
 	due        bool // among the candidates for a grant, during settle
 }
 

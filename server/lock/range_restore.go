@@ -69,6 +69,7 @@ func (r *rangeRestore) File(state *rangeFileState) {
 		}
 		t.addWait(t.makeHolder(w.Owner, state.File), rangeWait{
 			start: w.Start, end: w.End, kind: w.Kind, rank: w.rank(), id: w.ID, stamp: w.Stamp, recovery: w.Recovery,
+			since: w.Since, timeout: w.Timeout, spared: w.Spared,
 		})
 	}
 }
@@ -105,11 +106,16 @@ func (r *rangeRestore) Finish() (*rangeTable, bool) {
 		p := t.parties.mut(slot)
 		p.waitHead, p.waitTail = 0, 0
 	}
+	t.timed = watchList{}
 	for i, slot := range slots {
 		if i > 0 && order(slot) == order(slots[i-1]) {
 			return t, false
 		}
+		if i > 0 && t.waits.get(slot).since < t.waits.get(slots[i-1]).since {
+			return t, false
+		}
 		t.listWait(t.holders.get(t.waits.get(slot).holder).party, slot)
+		t.listTimed(slot)
 	}
 	return t, t.Check() == nil
 }

@@ -7,7 +7,7 @@ import "lock_gulmd/server/reason"
 // RangeUnlock, RangeTest and RangeClose.
 const RangeFlock Flags = 0x2
 
-const rangeFlags = NoQueue | Recovery | RangeFlock
+const rangeFlags = NoQueue | Recovery | RangeFlock | Timeout | NoDlckWt
 
 // RangeRequest is about byte ranges of a file: a name within a lockspace, which
 // has nothing to do with the resource of that name.
@@ -27,6 +27,10 @@ type RangeRequest struct {
 	Start, End uint64
 	Kind       RangeKind
 	Flags      Flags
+	// Timeout is how long RangeLock may wait, milliseconds; it goes with the flag
+	// Timeout. With NoDlckWt the request is never the victim of a deadlock that it
+	// would get into by waiting.
+	Timeout uint32
 	// Skip is how many conflicts RangeTest leaves out, to go on after More.
 	Skip uint64
 }
@@ -54,7 +58,7 @@ func (t *Table) RangeLock(s Session, req RangeRequest) Reply {
 	switch {
 	case why != reason.None:
 		return refuse(why)
-	case req.Flags&NoQueue == 0 && (req.ID == 0 || t.inUse(o, req.ID)):
+	case req.Flags&NoQueue == 0 && (req.ID == 0 || t.inUse(o, req.ID)), (req.Flags&Timeout != 0) != (req.Timeout != 0):
 		return refuse(reason.Invalid)
 	}
 	return t.lockRange(s, &req, file)
@@ -65,6 +69,7 @@ func (t *Table) lockRange(s Session, req *RangeRequest, file uint32) Reply {
 	ask := rangeRequest{
 		Owner: RangeOwner{Session: s, Number: req.Owner}, Start: req.Start, End: req.End, Kind: req.Kind,
 		Wait: req.Flags&NoQueue == 0, ID: req.ID, Recovery: req.Flags&Recovery != 0,
+		Timeout: req.Timeout, Spared: req.Flags&NoDlckWt != 0,
 	}
 	if file == 0 {
 		file = t.addRangeName(req)
@@ -221,11 +226,16 @@ func (t *Table) cancelRange(s Session, id ID) Reply {
 }
 
 // denyRange is Deny for a request for a range.
-func (t *Table) denyRange(s Session, id ID, why reason.Reason) bool {
-	if t.frozen(s) || t.ranges.findWait(s, id) == 0 {
+func (t *Table) denyRange(d *Denial) bool {
+	slot := t.ranges.findWait(d.Session, d.ID)
+	if slot == 0 || d.Since != 0 && t.ranges.waits.get(slot).since != d.Since {
 		return false
 	}
-	t.denyRanges(s, []ID{id}, why)
+	t.end(d.ended(t.now.index), d.Session)
+	t.events = append(t.events, Event{Session: d.Session, Lock: d.ID, Kind: EventDenied, Reason: d.Reason, Detail: d.Detail})
+	t.enterRanges()
+	t.ranges.Cancel(d.Session, d.ID)
+	t.leaveRanges()
 	return true
 }
 
@@ -245,7 +255,7 @@ func (t *Table) denyRanges(s Session, ids []ID, why reason.Reason) {
 // leaveRanges takes over what the change brought about.
 func (t *Table) enterRanges() {
 	t.ranges.limit, t.ranges.others = t.limits.Locks, t.locks.used+t.ended+t.reserved
-	t.ranges.lastToken, t.ranges.stamp = t.lastToken, t.now.stamp
+	t.ranges.lastToken, t.ranges.stamp, t.ranges.index = t.lastToken, t.now.stamp, t.now.index
 }
 
 func (t *Table) leaveRanges() {

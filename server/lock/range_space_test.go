@@ -1,13 +1,14 @@
 package lock
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"slices"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"lock_gulmd/server/reason"
 )
@@ -113,6 +114,13 @@ func (w *spaceTwins) ask(s Session) {
 		q.Wait = n < 9
 		if !q.Wait {
 			r.Flags |= NoQueue
+		}
+		if n%5 == 1 {
+			r.Flags, q.Spared = r.Flags|NoDlckWt, true
+		}
+		if n%3 == 1 {
+			q.Timeout = uint32(n + 1)
+			r.Flags, r.Timeout = r.Flags|Timeout, q.Timeout
 		}
 		if n%4 == 0 {
 			r.Flags, q.Recovery = r.Flags|Recovery, true
@@ -240,14 +248,46 @@ func (w *spaceTwins) compare() {
 			}
 		}
 	}
+	w.watched(w.table)
 	if !reflect.DeepEqual(got, want) {
-		w.t.Fatalf("step %d: %s", w.index, cmp.Diff(want, got, cmp.AllowUnexported(rangeFileState{})))
+		w.t.Fatalf("step %d: %s", w.index, gocmp.Diff(want, got, gocmp.AllowUnexported(rangeFileState{})))
 	}
 	again, ok := restored(w.table, slices.Reverse[[]ResourceState])
 	if !ok || again.Digest() != w.table.Digest() || w.table.Clone().Digest() != w.table.Digest() {
 		w.t.Fatalf("step %d: a snapshot is refused or has another digest", w.index)
 	}
+	w.watched(again)
+	w.watched(w.table.Clone())
 	w.table = again
+}
+
+// watched compares the list of those that wait with a time-out.
+func (w *spaceTwins) watched(t *Table) {
+	w.t.Helper()
+	var want, got []Watching
+	for _, x := range w.naive.waits {
+		if x.timeout != 0 {
+			want = append(want, Watching{
+				Session: x.owner.Session, ID: x.id, Range: true, Since: x.since, Owner: x.owner.Number, Timeout: x.timeout,
+			})
+		}
+	}
+	slices.SortFunc(want, func(a, b Watching) int { return cmp.Compare(b.Since, a.Since) })
+	after := uint64(0)
+	if len(want) > 2 {
+		after = want[len(want)-1].Since
+		want = want[:len(want)-1]
+	}
+	t.Watch(after, func(x Watching) bool {
+		got = append(got, x)
+		return true
+	})
+	if !slices.Equal(got, want) {
+		w.t.Fatalf("step %d: %+v are watched, want %+v", w.index, got, want)
+	}
+	if len(got) > 0 {
+		w.seen["watched"]++
+	}
 }
 
 // TestRangeSpace_twin plays requests, withdrawals, deaths, withdrawn lockspaces,
@@ -261,6 +301,7 @@ func TestRangeSpace_twin(t *testing.T) {
 	for range *rangeOperations / 8 {
 		w.index++
 		w.table.Begin(w.index, int64(w.index))
+		w.naive.index = w.index
 		s := Session(1 + w.rng.IntN(spaceSessions))
 		switch n := w.rng.IntN(100); {
 		case n < 86:
@@ -276,7 +317,7 @@ func TestRangeSpace_twin(t *testing.T) {
 	w.compare()
 	t.Log(w.seen)
 	for _, must := range []string{
-		"lock 1 ", "lock 2 ", "lock 0 DEADLOCK", "lock 0 NODE_EXPIRED", "flock 2 ", "test 0 TRY_FAILED", "cancel 4 ", "event 1", "event 3", "turn 7",
+		"lock 1 ", "lock 2 ", "lock 0 DEADLOCK", "lock 0 NODE_EXPIRED", "flock 2 ", "test 0 TRY_FAILED", "cancel 4 ", "event 1", "event 3", "turn 7", "watched",
 	} {
 		if w.seen[must] < 3 {
 			t.Errorf("%q happened %d times", must, w.seen[must])

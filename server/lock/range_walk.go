@@ -33,6 +33,12 @@ type RangeWaitState struct {
 	Stamp int64
 	// Recovery is true if it passes remains.
 	Recovery bool
+	// Since is the log index at which it came, 0 if that is not known; Timeout is
+	// for how long it may wait, milliseconds, 0 for ever.
+	Since   uint64
+	Timeout uint32
+	// Spared is true if it asked never to be the victim of a deadlock.
+	Spared bool
 }
 
 // rangeFileState is one file: its ranges by start and owner, and its waiting
@@ -95,6 +101,7 @@ func (t *rangeTable) fileState(slot uint32, state *rangeFileState) {
 		w := t.waits.get(slot)
 		state.Waits = append(state.Waits, RangeWaitState{
 			t.ownerOf(w.holder), w.id, w.start, w.end, w.kind, w.rank &^ rankLate, w.rank < rankLate, w.stamp, w.recovery,
+			w.since, w.timeout, w.spared,
 		})
 		return true
 	})
@@ -148,7 +155,7 @@ func (t *rangeTable) Digest(name func(file uint32) uint64) uint64 {
 			file = rangeSum(file, uint64(r.Owner.Session), r.Owner.Number, uint64(r.Owner.Origin), r.Start, r.End, uint64(r.Kind), r.Token)
 		}
 		for _, w := range f.Waits {
-			file = rangeSum(file+3, uint64(w.Owner.Session), w.Owner.Number, uint64(w.ID), w.Start, w.End, uint64(w.Kind), w.rank(), flagBit(w.Recovery))
+			file = rangeSum(file+3, uint64(w.Owner.Session), w.Owner.Number, uint64(w.ID), w.Start, w.End, uint64(w.Kind), w.rank(), flagBit(w.Recovery), w.Since, uint64(w.Timeout), flagBit(w.Spared))
 		}
 		// The walk has no order, so files are added up.
 		d += file

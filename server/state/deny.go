@@ -44,11 +44,13 @@ func (s *State) Tell(waits []lock.Wait) string {
 		} else {
 			b.WriteString(s.nameOf(&w.Waiter) + " waits for ")
 		}
-		fmt.Fprintf(&b, "%v on %s ", w.Waiter.Requested, s.resource(w))
-		if w.Behind {
-			fmt.Fprintf(&b, "behind %s, which wants %v there", s.nameOf(&w.By), w.By.Requested)
-		} else {
-			fmt.Fprintf(&b, "held in %v by %s", w.By.Granted, s.nameOf(&w.By))
+		switch {
+		case w.Waiter.Range != nil:
+			s.tellRange(&b, w)
+		case w.Behind:
+			fmt.Fprintf(&b, "%v on %s behind %s, which wants %v there", w.Waiter.Requested, s.resource(w), s.nameOf(&w.By), w.By.Requested)
+		default:
+			fmt.Fprintf(&b, "%v on %s held in %v by %s", w.Waiter.Requested, s.resource(w), w.By.Granted, s.nameOf(&w.By))
 		}
 	}
 	text := b.String()
@@ -56,6 +58,38 @@ func (s *State) Tell(waits []lock.Wait) string {
 		text = strings.ToValidUTF8(text[:maxDetail], "") + "..."
 	}
 	return text
+}
+
+// tellRange tells of a wait for a byte range.
+func (s *State) tellRange(b *strings.Builder, w *lock.Wait) {
+	where, how := bytesOf(w.Waiter.Range)
+	fmt.Fprintf(b, "%s of %s (%s) ", where, s.resource(w), how)
+	by := w.By.Range
+	switch {
+	case by == nil || !w.Behind && *by == *w.Waiter.Range:
+		fmt.Fprintf(b, "held by %s", s.nameOf(&w.By))
+	case w.Behind:
+		where, how = bytesOf(by)
+		fmt.Fprintf(b, "behind %s, which wants %s (%s)", s.nameOf(&w.By), where, how)
+	default:
+		where, how = bytesOf(by)
+		fmt.Fprintf(b, "held by %s, which has %s (%s)", s.nameOf(&w.By), where, how)
+	}
+}
+
+// bytesOf names a range: "bytes 0 to 99", "write".
+func bytesOf(r *lock.PartyRange) (where, how string) {
+	how = "read"
+	if r.Kind == lock.RangeWrite {
+		how = "write"
+	}
+	switch {
+	case r.Flock:
+		return "the flock", how
+	case r.End == lock.RangeMax:
+		return fmt.Sprintf("bytes %d and on", r.Start), how
+	}
+	return fmt.Sprintf("bytes %d to %d", r.Start, r.End), how
 }
 
 func (s *State) nameOf(p *lock.Party) string {

@@ -9,7 +9,7 @@ import (
 func (s *State) rangeRequest(session lock.Session, req *Request) lock.Reply {
 	r := lock.RangeRequest{
 		ID: req.Lock, Lockspace: req.Lockspace, Name: req.Name, Owner: req.Range.Owner, Start: req.Range.Start, End: req.Range.End,
-		Flags: req.Flags, Skip: req.Range.Skip,
+		Flags: req.Flags, Skip: req.Range.Skip, Timeout: req.Timeout,
 	}
 	switch {
 	case req.Op == OpRangeUnlock && req.Mode == lock.NL:

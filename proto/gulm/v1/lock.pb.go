@@ -598,8 +598,9 @@ type Request struct {
 	Journals uint32 `protobuf:"varint,23,opt,name=journals,proto3" json:"journals,omitempty"`
 	// RECOVERED only.
 	Jid uint32 `protobuf:"varint,24,opt,name=jid,proto3" json:"jid,omitempty"`
-	// RANGE_*: the session's number for the process or open file, the first and the
-	// last offset, 0 to 2^63-1. The offsets also with GULM_FLAG_RANGE.
+	// RANGE_*: the session's number for the process or open file, which is also that
+	// of `owner`; the first and the last offset, 0 to 2^63-1. The offsets also with
+	// GULM_FLAG_RANGE.
 	RangeOwner uint64 `protobuf:"varint,11,opt,name=range_owner,json=rangeOwner,proto3" json:"range_owner,omitempty"`
 	RangeStart uint64 `protobuf:"varint,12,opt,name=range_start,json=rangeStart,proto3" json:"range_start,omitempty"`
 	RangeEnd   uint64 `protobuf:"varint,13,opt,name=range_end,json=rangeEnd,proto3" json:"range_end,omitempty"`

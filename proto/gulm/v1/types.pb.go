@@ -310,7 +310,8 @@ func (LeaveFlag) EnumDescriptor() ([]byte, []int) {
 	return file_gulm_v1_types_proto_rawDescGZIP(), []int{3}
 }
 
-// RangeFlag modifies RANGE_*; FLAG_NOQUEUE goes with RANGE_LOCK as well.
+// RangeFlag modifies RANGE_*; FLAG_NOQUEUE, FLAG_TIMEOUT and FLAG_NODLCKWT go with
+// RANGE_LOCK as well.
 type RangeFlag int32
 
 const (

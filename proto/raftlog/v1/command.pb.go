@@ -2189,14 +2189,17 @@ func (x *Deny) GetCycle() []*Step {
 	return nil
 }
 
-// Step is one wait of a cycle: a lock that is queued, and the lock that
-// it waits for.
+// Step is one wait of a cycle: a lock or a request that waits, and the lock or
+// request that it waits for.
 type Step struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
-	Lock          uint64                 `protobuf:"varint,2,opt,name=lock,proto3" json:"lock,omitempty"`
-	BySession     uint64                 `protobuf:"varint,3,opt,name=by_session,json=bySession,proto3" json:"by_session,omitempty"`
-	ByLock        uint64                 `protobuf:"varint,4,opt,name=by_lock,json=byLock,proto3" json:"by_lock,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Session   uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Lock      uint64                 `protobuf:"varint,2,opt,name=lock,proto3" json:"lock,omitempty"`
+	BySession uint64                 `protobuf:"varint,3,opt,name=by_session,json=bySession,proto3" json:"by_session,omitempty"`
+	ByLock    uint64                 `protobuf:"varint,4,opt,name=by_lock,json=byLock,proto3" json:"by_lock,omitempty"`
+	// With by_lock 0: the owner in by_session who holds a byte range that is waited
+	// for.
+	ByOwner       uint64 `protobuf:"varint,15,opt,name=by_owner,json=byOwner,proto3" json:"by_owner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2255,6 +2258,13 @@ func (x *Step) GetBySession() uint64 {
 func (x *Step) GetByLock() uint64 {
 	if x != nil {
 		return x.ByLock
+	}
+	return 0
+}
+
+func (x *Step) GetByOwner() uint64 {
+	if x != nil {
+		return x.ByOwner
 	}
 	return 0
 }
@@ -2643,13 +2653,14 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x04lock\x18\x03 \x01(\x04R\x04lock\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\rR\x06reason\x12\x14\n" +
 	"\x05since\x18\x05 \x01(\x04R\x05since\x12&\n" +
-	"\x05cycle\x18\x06 \x03(\v2\x10.raftlog.v1.StepR\x05cycle\"l\n" +
+	"\x05cycle\x18\x06 \x03(\v2\x10.raftlog.v1.StepR\x05cycle\"\x87\x01\n" +
 	"\x04Step\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
 	"\x04lock\x18\x02 \x01(\x04R\x04lock\x12\x1d\n" +
 	"\n" +
 	"by_session\x18\x03 \x01(\x04R\tbySession\x12\x17\n" +
-	"\aby_lock\x18\x04 \x01(\x04R\x06byLock\"v\n" +
+	"\aby_lock\x18\x04 \x01(\x04R\x06byLock\x12\x19\n" +
+	"\bby_owner\x18\x0f \x01(\x04R\abyOwner\"v\n" +
 	"\n" +
 	"EndSession\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x18\n" +

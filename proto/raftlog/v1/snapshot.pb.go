@@ -2299,10 +2299,15 @@ type RangeWait struct {
 	End   uint64                 `protobuf:"varint,4,opt,name=end,proto3" json:"end,omitempty"`
 	Kind  uint32                 `protobuf:"varint,5,opt,name=kind,proto3" json:"kind,omitempty"`
 	// The number of its arrival, and whether it goes ahead of those before.
-	Order         uint64 `protobuf:"varint,6,opt,name=order,proto3" json:"order,omitempty"`
-	Ahead         bool   `protobuf:"varint,7,opt,name=ahead,proto3" json:"ahead,omitempty"`
-	StampMs       int64  `protobuf:"varint,8,opt,name=stamp_ms,json=stampMs,proto3" json:"stamp_ms,omitempty"`
-	Recovery      bool   `protobuf:"varint,9,opt,name=recovery,proto3" json:"recovery,omitempty"`
+	Order    uint64 `protobuf:"varint,6,opt,name=order,proto3" json:"order,omitempty"`
+	Ahead    bool   `protobuf:"varint,7,opt,name=ahead,proto3" json:"ahead,omitempty"`
+	StampMs  int64  `protobuf:"varint,8,opt,name=stamp_ms,json=stampMs,proto3" json:"stamp_ms,omitempty"`
+	Recovery bool   `protobuf:"varint,9,opt,name=recovery,proto3" json:"recovery,omitempty"`
+	// The log index at which it came; for how long it may wait, 0 for ever; never
+	// the victim of a deadlock.
+	Since         uint64 `protobuf:"varint,15,opt,name=since,proto3" json:"since,omitempty"`
+	TimeoutMs     uint32 `protobuf:"varint,16,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	Spared        bool   `protobuf:"varint,17,opt,name=spared,proto3" json:"spared,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2396,6 +2401,27 @@ func (x *RangeWait) GetStampMs() int64 {
 func (x *RangeWait) GetRecovery() bool {
 	if x != nil {
 		return x.Recovery
+	}
+	return false
+}
+
+func (x *RangeWait) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *RangeWait) GetTimeoutMs() uint32 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+func (x *RangeWait) GetSpared() bool {
+	if x != nil {
+		return x.Spared
 	}
 	return false
 }
@@ -3030,7 +3056,7 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\x03end\x18\x03 \x01(\x04R\x03end\x12\x12\n" +
 	"\x04kind\x18\x04 \x01(\rR\x04kind\x12\x14\n" +
 	"\x05token\x18\x05 \x01(\x04R\x05token\x12\x19\n" +
-	"\bstamp_ms\x18\x06 \x01(\x03R\astampMs\"\xec\x01\n" +
+	"\bstamp_ms\x18\x06 \x01(\x03R\astampMs\"\xb9\x02\n" +
 	"\tRangeWait\x12,\n" +
 	"\x05owner\x18\x01 \x01(\v2\x16.raftlog.v1.RangeOwnerR\x05owner\x12\x12\n" +
 	"\x04lock\x18\x02 \x01(\x04R\x04lock\x12\x14\n" +
@@ -3040,7 +3066,11 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\x05order\x18\x06 \x01(\x04R\x05order\x12\x14\n" +
 	"\x05ahead\x18\a \x01(\bR\x05ahead\x12\x19\n" +
 	"\bstamp_ms\x18\b \x01(\x03R\astampMs\x12\x1a\n" +
-	"\brecovery\x18\t \x01(\bR\brecovery\"S\n" +
+	"\brecovery\x18\t \x01(\bR\brecovery\x12\x14\n" +
+	"\x05since\x18\x0f \x01(\x04R\x05since\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\x10 \x01(\rR\ttimeoutMs\x12\x16\n" +
+	"\x06spared\x18\x11 \x01(\bR\x06spared\"S\n" +
 	"\x0eRangeConflicts\x12-\n" +
 	"\x04list\x18\x01 \x03(\v2\x19.raftlog.v1.RangeConflictR\x04list\x12\x12\n" +
 	"\x04more\x18\x02 \x01(\bR\x04more\"\xab\x01\n" +

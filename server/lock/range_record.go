@@ -29,7 +29,7 @@ type rangeWait struct {
 	least      [rangeKinds]uint64 // lowest rank in the subtree, lastRank for none
 	inFile     avlLinks
 	holder     uint32
-	links      // of the same owner
+	links             // of the same owner
 	timeout    uint32 // milliseconds, 0 for ever
 	later      uint32 // in the list of those with a time-out
 	earlier    uint32

@@ -213,12 +213,12 @@ func (t *Table) rangeWait(slot uint32, by thing, behind bool) Wait {
 	name := t.rangeNames.get(t.ranges.files.get(t.ranges.holders.get(w.holder).file).key)
 	wait := Wait{
 		Lockspace: name.lockspace, Name: append([]byte(nil), t.nameOf(&name.storedName)...),
-		Waiter: t.rangeAsked(slot, name.flock), Behind: behind,
+		Waiter: t.rangeAsked(slot, name.class == flockRanges), Behind: behind,
 	}
 	if by.kind == aWait {
-		wait.By = t.rangeAsked(by.slot, name.flock)
+		wait.By = t.rangeAsked(by.slot, name.class == flockRanges)
 	} else {
-		wait.By = t.rangeHeld(by.slot, w.span(), name.flock)
+		wait.By = t.rangeHeld(by.slot, w.span(), name.class == flockRanges)
 	}
 	return wait
 }

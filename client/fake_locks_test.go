@@ -66,6 +66,8 @@ func (c *fakeCluster) apply(s *fakeSession, req *gulmv1.Request) *gulmv1.Reply {
 		return &gulmv1.Reply{Outcome: gulmv1.Outcome_OUTCOME_LEFT}
 	case gulmv1.Op_OP_LOCK:
 		return c.lock(s, req)
+	case gulmv1.Op_OP_LOCK_SET:
+		return c.lockSet(s, req)
 	case gulmv1.Op_OP_PURGE:
 		return &gulmv1.Reply{Outcome: gulmv1.Outcome_OUTCOME_UNLOCKED, Number: uint32(req.GetLock())}
 	}
@@ -74,6 +76,9 @@ func (c *fakeCluster) apply(s *fakeSession, req *gulmv1.Request) *gulmv1.Reply {
 		return &gulmv1.Reply{Outcome: gulmv1.Outcome_OUTCOME_UNLOCKED}
 	}
 	l := s.locks[req.GetLock()]
+	if l == nil && c.dropSet(s, req.GetLock()) {
+		return &gulmv1.Reply{Outcome: gulmv1.Outcome_OUTCOME_CANCELLED}
+	}
 	if l == nil {
 		return refused(ErrNotHeld)
 	}
@@ -165,6 +170,7 @@ func (c *fakeCluster) drop(l *fakeLock) {
 	q.granted, q.converting, q.waiting = without(q.granted, l), without(q.converting, l), without(q.waiting, l)
 	delete(l.session.locks, l.number)
 	c.serve(q)
+	c.serveSets()
 }
 
 func without(list []*fakeLock, l *fakeLock) []*fakeLock {

@@ -34,6 +34,7 @@ type fakeCluster struct {
 	spaces   map[string]uint32
 	sessions map[uint64]*fakeSession
 	queues   map[string]*fakeQueue
+	sets     []*fakeSet // that wait
 	faults   faults
 
 	messages, requests int // that came, with at least one request
@@ -509,7 +510,7 @@ func refused(err error) *gulmv1.Reply {
 func (c *fakeCluster) left() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := 0
+	n := len(c.sets)
 	for _, s := range c.sessions {
 		n += len(s.locks)
 	}

@@ -60,6 +60,9 @@ type call struct {
 	// over is closed at the end; err is set before.
 	over chan struct{}
 	err  error
+	// set, if not nil, is the one that the lock is taken with; it waits in the
+	// place of over.
+	set *setCall
 }
 
 // slot is a request's place among those that are not answered.
@@ -369,6 +372,10 @@ func (l *Lock) refused(c *call, err error) {
 func (l *Lock) finish(c *call, err error) {
 	l.call = nil
 	c.err = err
+	if c.set != nil {
+		c.set.ended(err)
+		return
+	}
 	close(c.over)
 }
 

@@ -59,6 +59,7 @@ type Node struct {
 	lastOwner uint64
 	locks     map[uint64]*Lock
 	ranges    map[uint64]*rangeCall // that wait
+	sets      map[uint64]*setCall   // that are not whole
 	spaces    map[string]*Lockspace
 	hints     hintQueue
 	tripping  chan struct{} // closed when the round trip that is under way is answered
@@ -85,7 +86,7 @@ func Dial(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Log.With("node", cfg.Node), servers: &locator{cfg: &cfg, servers: cfg.Servers},
 		loginID: make([]byte, loginIDBytes), events: newEventQueue(), dead: make(chan struct{}),
-		locks: map[uint64]*Lock{}, ranges: map[uint64]*rangeCall{}, spaces: map[string]*Lockspace{},
+		locks: map[uint64]*Lock{}, ranges: map[uint64]*rangeCall{}, sets: map[uint64]*setCall{}, spaces: map[string]*Lockspace{},
 		hints: newHintQueue(), health: newHealth(),
 	}
 	if _, err := rand.Read(n.loginID); err != nil {

@@ -205,7 +205,7 @@ func (s *stream) take(reply *gulmv1.SessionReply) error {
 	return nil
 }
 
-// event hands an event to its lock.
+// event hands an event to its lock, range or set.
 func (n *Node) event(e *gulmv1.Event) {
 	if l := n.locks[e.GetLock()]; l != nil {
 		l.event(e)
@@ -213,6 +213,10 @@ func (n *Node) event(e *gulmv1.Event) {
 	}
 	if c := n.ranges[e.GetLock()]; c != nil {
 		c.event(e)
+		return
+	}
+	if s := n.sets[e.GetLock()]; s != nil {
+		s.event(e)
 		return
 	}
 	if e.GetKind() == gulmv1.EventKind_EVENT_KIND_DENIED {

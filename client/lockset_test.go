@@ -295,8 +295,8 @@ func TestLockSet_Cancel(t *testing.T) {
 					}
 				}
 				synctest.Wait()
-				if held.Valid() == nil {
-					_ = held.Unlock()
+				if held.Valid() == nil { // with the stream lost it takes a while
+					_ = held.UnlockWait(t.Context())
 				}
 				wantNothing(t, c, ls, 0)
 			})

@@ -8,15 +8,18 @@ import (
 	gulmv1 "lock_gulmd/proto/gulm/v1"
 )
 
-// knots are the deadlocks that "gulm_tool locks" was told of.
+// knots are the deadlocks that "gulm_tool locks" was told of, beside the list.
 type knots struct {
 	list []*gulmv1.Deadlock
 	more bool
+	// leftOut is how many resources and files the list has no room for.
+	leftOut uint64
 }
 
 func (k *knots) add(reply *gulmv1.LocksReply) {
 	k.list = append(k.list, reply.GetDeadlocks()...)
 	k.more = k.more || reply.GetMoreDeadlocks()
+	k.leftOut += reply.GetLeftOut()
 }
 
 // print spells the deadlocks out; it prints nothing if there is none.

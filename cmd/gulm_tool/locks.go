@@ -32,10 +32,11 @@ A waiter that conflicts with no holder waits behind others in the queue.
 Files with byte ranges follow; an owner of ranges is NODE/SESSION/NUMBER. Then
 come all deadlocks of the cluster, each spelled out: who waits for whom on what.
 
-With --json prints one object with the keys resources, range_files, truncated,
+With --json prints one object with the keys resources, range_files, truncated, left_out,
 deadlocks (text, node, session, lock) and more_deadlocks; a resource
 has lockspace, name (quoted), name_hex and locks; a lock has id, node, session,
-lock, queue, granted, requested, token, age_ms, frozen, blocked_by and behind.`,
+lock, queue, granted, requested, token, age_ms, frozen, blocked_by, behind, more_blockers, held_for, owner, set and
+timeout_ms.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			req.Prefix = []byte(prefix)
@@ -46,6 +47,8 @@ lock, queue, granted, requested, token, age_ms, frozen, blocked_by and behind.`,
 	flags.StringVar(&req.Lockspace, "lockspace", "", "only lockspace `L`")
 	flags.StringVar(&prefix, "prefix", "", "only resources whose name begins with `P`")
 	flags.BoolVar(&req.Contended, "contended", false, "only resources with somebody waiting")
+	flags.BoolVar(&req.Contended, "blocked", false, "the same as --contended")
+	flags.StringVar(&req.Node, "node", "", "only resources where node `NODE` holds or waits")
 	flags.Uint32Var(&req.Limit, "limit", defaultLimit, "at most `N` resources, 0 for as many as the server lists")
 	return cmd
 }
@@ -70,10 +73,10 @@ func locks(ctx context.Context, env *tool.Env, req *gulmv1.LocksRequest) error {
 	}
 	if env.JSON {
 		out := locksToJSON(resources, truncated)
-		out.RangeFiles, out.Deadlocks, out.MoreDeadlocks = rangesToJSON(files), knots.json(), knots.more
+		out.RangeFiles, out.Deadlocks, out.MoreDeadlocks, out.LeftOut = rangesToJSON(files), knots.json(), knots.more, knots.leftOut
 		return env.PrintJSON(out)
 	}
-	if err := printLocks(env.Stdout, resources, files, truncated); err != nil {
+	if err := printLocks(env.Stdout, resources, files, truncated, knots.leftOut); err != nil {
 		return err
 	}
 	return knots.print(env.Stdout)
@@ -101,7 +104,7 @@ func listLocks(
 	}
 }
 
-func printLocks(w io.Writer, resources []*gulmv1.Resource, files []*gulmv1.RangeFile, truncated bool) error {
+func printLocks(w io.Writer, resources []*gulmv1.Resource, files []*gulmv1.RangeFile, truncated bool, leftOut uint64) error {
 	for _, r := range resources {
 		fmt.Fprintf(w, "%s %s\n", tool.Line(r.GetLockspace()), tool.Bytes(r.GetName()))
 		rows := [][]string{{"LOCK", "QUEUE", "MODE", "AGE", "TOKEN", "NOTE"}}
@@ -115,6 +118,9 @@ func printLocks(w io.Writer, resources []*gulmv1.Resource, files []*gulmv1.Range
 		}
 		fmt.Fprintln(w)
 	}
+	if err := newChains(w, resources).print(resources); err != nil {
+		return err
+	}
 	if err := printRanges(w, files); err != nil {
 		return err
 	}
@@ -123,7 +129,11 @@ func printLocks(w io.Writer, resources []*gulmv1.Resource, files []*gulmv1.Range
 		text += ", " + tool.Count(uint64(len(files)), "file") + " with ranges"
 	}
 	if truncated {
-		text += "; there are more: raise --limit, or narrow it with --lockspace, --prefix or --contended"
+		more := "there are more"
+		if leftOut > 0 {
+			more = strconv.FormatUint(leftOut, 10) + " more are left out"
+		}
+		text += "; " + more + ": raise --limit, or narrow it with --lockspace, --prefix, --node or --blocked"
 	}
 	_, err := fmt.Fprintln(w, text)
 	return err
@@ -187,6 +197,8 @@ type locksJSON struct {
 	RangeFiles []rangeFileJSON `json:"range_files"`
 	// Truncated tells that --limit cut the list.
 	Truncated bool `json:"truncated"`
+	// LeftOut is how many resources and files that were.
+	LeftOut uint64 `json:"left_out"`
 	// Deadlocks are all of the cluster; see deadlocks.go.
 	Deadlocks     []deadlockJSON `json:"deadlocks"`
 	MoreDeadlocks bool           `json:"more_deadlocks"`
@@ -215,6 +227,13 @@ type lockJSON struct {
 	Frozen    bool     `json:"frozen"`
 	BlockedBy []string `json:"blocked_by"`
 	Behind    string   `json:"behind"`
+	// MoreBlockers tells that BlockedBy is not all.
+	MoreBlockers bool `json:"more_blockers"`
+	// HeldFor is what a frozen lock waits for.
+	HeldFor   string `json:"held_for"`
+	Owner     uint64 `json:"owner"`
+	Set       uint64 `json:"set"`
+	TimeoutMs uint32 `json:"timeout_ms"`
 }
 
 func locksToJSON(resources []*gulmv1.Resource, truncated bool) locksJSON {
@@ -226,7 +245,8 @@ func locksToJSON(resources []*gulmv1.Resource, truncated bool) locksJSON {
 			y := lockJSON{
 				ID: lockID(l), Node: l.GetNode(), Session: l.GetSession(), Lock: l.GetLock(), Queue: tool.Queue(l.GetQueue()),
 				Granted: tool.Mode(l.GetGranted()), Requested: tool.Mode(l.GetRequested()), Token: l.GetToken(), AgeMs: l.GetAgeMs(),
-				Frozen: l.GetFrozen(), BlockedBy: []string{},
+				Frozen: l.GetFrozen(), BlockedBy: []string{}, MoreBlockers: l.GetMoreBlockers(), HeldFor: l.GetHeldFor(),
+				Owner: l.GetOwner(), Set: l.GetSet(), TimeoutMs: l.GetTimeoutMs(),
 			}
 			for _, b := range by {
 				y.BlockedBy = append(y.BlockedBy, lockID(b))

@@ -32,11 +32,13 @@ func lockOf(n uint64, q gulmv1.Queue, held, wanted gulmv1.Mode) *gulmv1.Lock {
 func busyResources() []*gulmv1.LocksReply {
 	frozen := lockOf(5, granted, pr, pr)
 	frozen.Frozen = true
+	holder, converts, waits, behind := lockOf(1, granted, cr, cr), lockOf(2, converting, pr, ex), lockOf(3, waiting, nl, ex), lockOf(4, waiting, nl, cr)
+	converts.Blockers, waits.Blockers, behind.Blockers = blockedBy(holder, frozen), blockedBy(holder, frozen, converts), blockedBy(waits)
 	return []*gulmv1.LocksReply{
 		{Resources: []*gulmv1.Resource{{
 			Lockspace: "alpha:gfs01", Name: []byte("\x00\x02inode\xff\x1b[2J\"x"),
 			Locks: []*gulmv1.Lock{
-				lockOf(1, granted, cr, cr), frozen, lockOf(2, converting, pr, ex), lockOf(3, waiting, nl, ex), lockOf(4, waiting, nl, cr),
+				holder, frozen, converts, waits, behind,
 			},
 		}}},
 		{Resources: []*gulmv1.Resource{{
@@ -67,6 +69,9 @@ func TestLocks_golden(t *testing.T) {
 	c.Servers[0].Set(func(s *tooltest.Script) { s.Locks = busyResources() })
 	golden(t, c, "locks/busy.txt", 0, on(c, "locks"))
 	golden(t, c, "locks/busy.json", 0, on(c, "locks", "--json"))
+	c.Servers[0].Set(func(s *tooltest.Script) { s.Locks = chained() })
+	golden(t, c, "locks/chained.txt", 0, on(c, "locks", "--blocked"))
+	golden(t, c, "locks/chained.json", 0, on(c, "locks", "--json"))
 }
 
 func TestLocks_filtersGoToTheServer(t *testing.T) {
@@ -84,52 +89,35 @@ func TestLocks_filtersGoToTheServer(t *testing.T) {
 	}
 }
 
-func TestBlockers(t *testing.T) {
-	r := &gulmv1.Resource{Locks: []*gulmv1.Lock{
-		lockOf(1, granted, pr, pr), lockOf(2, granted, cr, cr), // 0 1
-		lockOf(3, converting, nl, pw), lockOf(4, converting, cr, ex), // 2 3
-		lockOf(5, waiting, nl, pr), lockOf(6, waiting, nl, ex), lockOf(7, waiting, nl, nl), // 4 5 6
-	}}
-	tests := []struct {
-		lock   int
-		by     []int
-		behind int // -1 for none
-	}{
-		{0, nil, -1},
-		{2, []int{0}, -1},
-		{3, []int{0, 1}, -1},
-		{4, nil, 3},
-		{5, []int{0, 1, 3}, -1},
-		{6, nil, 5},
+// chained waits for a lock that waits itself; its owner holds what others want.
+func chained() []*gulmv1.LocksReply {
+	frozen := lockOf(1, granted, ex, ex)
+	frozen.Frozen, frozen.HeldFor = true, "journal 2 of node fs01: recovery by node fs04"
+	held, wants := lockOf(2, granted, ex, ex), lockOf(2, waiting, nl, pr)
+	held.Owner, wants.Owner, wants.Lock, wants.TimeoutMs = 7, 7, 2, 9000
+	wants.Blockers = blockedBy(frozen)
+	last := lockOf(3, waiting, nl, pr)
+	last.Blockers = blockedBy(held)
+	one, two := lockOf(4, granted, ex, ex), lockOf(5, granted, ex, ex)
+	first, second := lockOf(4, waiting, nl, cr), lockOf(5, waiting, nl, cr)
+	first.Lock, second.Lock = 2, 2
+	for _, l := range []*gulmv1.Lock{one, two, first, second} {
+		l.Owner = 9
 	}
-	for _, test := range tests {
-		by, behind := blockers(r, r.Locks[test.lock])
-		var got []int
-		for _, b := range by {
-			got = append(got, slices.Index(r.Locks, b))
-		}
-		if at := slices.Index(r.Locks, behind); !slices.Equal(got, test.by) || at != test.behind {
-			t.Errorf("lock %d: blocked by %v behind %d, want %v behind %d", test.lock, got, at, test.by, test.behind)
-		}
+	first.Blockers, second.Blockers = blockedBy(two), blockedBy(one)
+	resource := func(name string, locks ...*gulmv1.Lock) *gulmv1.Resource {
+		return &gulmv1.Resource{Lockspace: "alpha:gfs01", Name: []byte(name), Locks: locks}
 	}
-	unknown := &gulmv1.Resource{Locks: []*gulmv1.Lock{lockOf(1, granted, 9, 9), lockOf(2, waiting, nl, nl), lockOf(3, waiting, nl, -1)}}
-	for _, waiter := range unknown.Locks[1:] {
-		if by, _ := blockers(unknown, waiter); len(by) != 1 {
-			t.Errorf("an unknown mode must conflict: %v", by)
-		}
-	}
+	return []*gulmv1.LocksReply{{Resources: []*gulmv1.Resource{
+		resource("a", frozen, wants), resource("b", held, last), resource("x", one, second), resource("y", two, first),
+	}, Truncated: true, LeftOut: 12}}
 }
 
-func TestBlockers_dlmTable(t *testing.T) {
-	modes := []gulmv1.Mode{nl, cr, cw, pr, pw, ex}
-	rows := []string{"yyyyyy", "yyyyyn", "yyynnn", "yynynn", "yynnnn", "ynnnnn"}
-	for i, a := range modes {
-		for j, b := range modes {
-			if compatible(a, b) != (rows[i][j] == 'y') {
-				t.Errorf("%v beside %v: %v", a, b, compatible(a, b))
-			}
-		}
+func blockedBy(locks ...*gulmv1.Lock) (list []*gulmv1.LockBlocker) {
+	for _, l := range locks {
+		list = append(list, &gulmv1.LockBlocker{Node: l.GetNode(), Session: l.GetSession(), Lock: l.GetLock(), Behind: l.GetQueue() == waiting})
 	}
+	return list
 }
 
 func TestLocks_streamBreaks(t *testing.T) {

@@ -136,8 +136,8 @@ func (e *Edge) Locks(req *gulmv1.LocksRequest, stream grpc.ServerStreamingServer
 		w.nodes[lock.OrphansOf(n.Number)], w.nodes[lock.RemainsOf(n.Number)] = n.Name, n.Name
 	}
 	w.state = s
-	s.Locks().Walk(w.add)
-	if !w.reply.GetTruncated() && w.err == nil {
+	s.Locks().WalkWaits(lockBlockers, w.add)
+	if w.err == nil {
 		s.Locks().WalkRanges(w.addRanges)
 	}
 	w.addDeadlocks()
@@ -158,18 +158,13 @@ type lockLister struct {
 	err    error
 }
 
-func (w *lockLister) add(r *lock.ResourceState) bool {
+func (w *lockLister) add(r *lock.View) bool {
 	contended := len(r.Locks) > 0 && r.Locks[len(r.Locks)-1].Queue != lock.QueueGranted
 	space := w.names[r.Lockspace]
 	if w.req.GetLockspace() != "" && w.req.GetLockspace() != space || w.req.GetContended() && !contended ||
-		!bytes.HasPrefix(r.Name, w.req.GetPrefix()) {
+		!bytes.HasPrefix(r.Name, w.req.GetPrefix()) || !w.concernsLocks(r.Locks) || !w.room() {
 		return true
 	}
-	if w.left == 0 {
-		w.reply.Truncated = true
-		return false
-	}
-	w.left--
 	out := &gulmv1.Resource{Lockspace: space, Name: bytes.Clone(r.Name)}
 	for i := range r.Locks {
 		l := &r.Locks[i]
@@ -177,8 +172,10 @@ func (w *lockLister) add(r *lock.ResourceState) bool {
 			Node: w.nodes[l.Session], Session: uint64(l.Session), Lock: uint64(l.ID), Queue: gulmv1.Queue(l.Queue),
 			Granted: gulmv1.Mode(l.Granted), Requested: gulmv1.Mode(l.Requested), Token: l.Token,
 			AgeMs: max(0, w.now-l.Stamp), Frozen: l.Frozen, HeldFor: heldFor(w.state, r.Lockspace, l, w.nodes[l.Session]),
+			Owner: l.Owner, TimeoutMs: l.Timeout, Set: uint64(l.Set),
 		})
 	}
+	w.addBlockers(out, r)
 	w.reply.Resources = append(w.reply.Resources, out)
 	w.flush(false)
 	return w.err == nil
@@ -190,7 +187,7 @@ func (w *lockLister) flush(last bool) {
 	}
 	w.err = w.stream.Send(&gulmv1.LocksReply{
 		Resources: w.reply.Resources, Truncated: w.reply.Truncated, RangeFiles: w.reply.RangeFiles,
-		Deadlocks: w.reply.Deadlocks, MoreDeadlocks: w.reply.MoreDeadlocks,
+		Deadlocks: w.reply.Deadlocks, MoreDeadlocks: w.reply.MoreDeadlocks, LeftOut: w.reply.LeftOut,
 	})
 	w.reply.Resources, w.reply.RangeFiles, w.listed = nil, nil, 0
 }

@@ -77,14 +77,9 @@ const (
 func (w *lockLister) addRanges(f *lock.RangeFile) bool {
 	space := w.names[f.Lockspace]
 	if w.req.GetLockspace() != "" && w.req.GetLockspace() != space || w.req.GetContended() && len(f.Waits) == 0 ||
-		!bytes.HasPrefix(f.Name, w.req.GetPrefix()) {
+		!bytes.HasPrefix(f.Name, w.req.GetPrefix()) || !w.concernsRanges(f) || !w.room() {
 		return true
 	}
-	if w.left == 0 {
-		w.reply.Truncated = true
-		return false
-	}
-	w.left--
 	out := &gulmv1.RangeFile{Lockspace: space, Name: bytes.Clone(f.Name), Flock: f.Flock, Gulm: f.Gulm}
 	out.Truncated = len(f.Ranges) > rangesPerFile || len(f.Waits) > rangesPerFile
 	for _, r := range f.Ranges[:min(len(f.Ranges), rangesPerFile)] {

@@ -638,7 +638,9 @@ type LocksRequest struct {
 	// Only resources with somebody waiting.
 	Contended bool `protobuf:"varint,3,opt,name=contended,proto3" json:"contended,omitempty"`
 	// At most so many resources, 0 for the server's limit.
-	Limit         uint32 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit uint32 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Only resources and files where this node has something; empty for all.
+	Node          string `protobuf:"bytes,35,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -701,6 +703,13 @@ func (x *LocksRequest) GetLimit() uint32 {
 	return 0
 }
 
+func (x *LocksRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
 type LocksReply struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Resources []*Resource            `protobuf:"bytes,1,rep,name=resources,proto3" json:"resources,omitempty"`
@@ -713,6 +722,9 @@ type LocksReply struct {
 	Deadlocks []*Deadlock `protobuf:"bytes,15,rep,name=deadlocks,proto3" json:"deadlocks,omitempty"`
 	// True if too much waits to look at all of it.
 	MoreDeadlocks bool `protobuf:"varint,16,opt,name=more_deadlocks,json=moreDeadlocks,proto3" json:"more_deadlocks,omitempty"`
+	// On the last message: how many resources and files with ranges the limit has
+	// left out.
+	LeftOut       uint64 `protobuf:"varint,35,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -780,6 +792,13 @@ func (x *LocksReply) GetMoreDeadlocks() bool {
 		return x.MoreDeadlocks
 	}
 	return false
+}
+
+func (x *LocksReply) GetLeftOut() uint64 {
+	if x != nil {
+		return x.LeftOut
+	}
+	return 0
 }
 
 // Deadlock is a circle of requests that wait for each other.
@@ -1165,7 +1184,17 @@ type Lock struct {
 	// True for the lock of an expired node.
 	Frozen bool `protobuf:"varint,9,opt,name=frozen,proto3" json:"frozen,omitempty"`
 	// What a frozen lock waits for, for people: a fence, or a journal.
-	HeldFor       string `protobuf:"bytes,40,opt,name=held_for,json=heldFor,proto3" json:"held_for,omitempty"`
+	HeldFor string `protobuf:"bytes,40,opt,name=held_for,json=heldFor,proto3" json:"held_for,omitempty"`
+	// Whom a queued request waits for, the first of these, holders before the one
+	// ahead of it in the queue; and whether there are more.
+	Blockers     []*LockBlocker `protobuf:"bytes,35,rep,name=blockers,proto3" json:"blockers,omitempty"`
+	MoreBlockers bool           `protobuf:"varint,36,opt,name=more_blockers,json=moreBlockers,proto3" json:"more_blockers,omitempty"`
+	// The session's number for whoever has the lock, 0 for none.
+	Owner uint64 `protobuf:"varint,37,opt,name=owner,proto3" json:"owner,omitempty"`
+	// How long a queued request may wait, 0 for ever.
+	TimeoutMs uint32 `protobuf:"varint,38,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	// The set that waits and that the lock belongs to, 0 for none.
+	Set           uint64 `protobuf:"varint,39,opt,name=set,proto3" json:"set,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1270,6 +1299,111 @@ func (x *Lock) GetHeldFor() string {
 	return ""
 }
 
+func (x *Lock) GetBlockers() []*LockBlocker {
+	if x != nil {
+		return x.Blockers
+	}
+	return nil
+}
+
+func (x *Lock) GetMoreBlockers() bool {
+	if x != nil {
+		return x.MoreBlockers
+	}
+	return false
+}
+
+func (x *Lock) GetOwner() uint64 {
+	if x != nil {
+		return x.Owner
+	}
+	return 0
+}
+
+func (x *Lock) GetTimeoutMs() uint32 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+func (x *Lock) GetSet() uint64 {
+	if x != nil {
+		return x.Set
+	}
+	return 0
+}
+
+// LockBlocker is a lock, or a request, of the same resource that is in the way.
+type LockBlocker struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Node    string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Session uint64                 `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
+	Lock    uint64                 `protobuf:"varint,3,opt,name=lock,proto3" json:"lock,omitempty"`
+	// True if it is not what that holds that is in the way, but its turn.
+	Behind        bool `protobuf:"varint,4,opt,name=behind,proto3" json:"behind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockBlocker) Reset() {
+	*x = LockBlocker{}
+	mi := &file_gulm_v1_admin_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockBlocker) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockBlocker) ProtoMessage() {}
+
+func (x *LockBlocker) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_admin_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockBlocker.ProtoReflect.Descriptor instead.
+func (*LockBlocker) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *LockBlocker) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *LockBlocker) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *LockBlocker) GetLock() uint64 {
+	if x != nil {
+		return x.Lock
+	}
+	return 0
+}
+
+func (x *LockBlocker) GetBehind() bool {
+	if x != nil {
+		return x.Behind
+	}
+	return false
+}
+
 type JournalsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty for all.
@@ -1280,7 +1414,7 @@ type JournalsRequest struct {
 
 func (x *JournalsRequest) Reset() {
 	*x = JournalsRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[12]
+	mi := &file_gulm_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1292,7 +1426,7 @@ func (x *JournalsRequest) String() string {
 func (*JournalsRequest) ProtoMessage() {}
 
 func (x *JournalsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[12]
+	mi := &file_gulm_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1305,7 +1439,7 @@ func (x *JournalsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalsRequest.ProtoReflect.Descriptor instead.
 func (*JournalsRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *JournalsRequest) GetLockspace() string {
@@ -1324,7 +1458,7 @@ type JournalsReply struct {
 
 func (x *JournalsReply) Reset() {
 	*x = JournalsReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[13]
+	mi := &file_gulm_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1336,7 +1470,7 @@ func (x *JournalsReply) String() string {
 func (*JournalsReply) ProtoMessage() {}
 
 func (x *JournalsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[13]
+	mi := &file_gulm_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1349,7 +1483,7 @@ func (x *JournalsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalsReply.ProtoReflect.Descriptor instead.
 func (*JournalsReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *JournalsReply) GetLockspaces() []*JournalSpace {
@@ -1373,7 +1507,7 @@ type JournalSpace struct {
 
 func (x *JournalSpace) Reset() {
 	*x = JournalSpace{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[14]
+	mi := &file_gulm_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1519,7 @@ func (x *JournalSpace) String() string {
 func (*JournalSpace) ProtoMessage() {}
 
 func (x *JournalSpace) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[14]
+	mi := &file_gulm_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1532,7 @@ func (x *JournalSpace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalSpace.ProtoReflect.Descriptor instead.
 func (*JournalSpace) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *JournalSpace) GetLockspace() string {
@@ -1444,7 +1578,7 @@ type JournalInfo struct {
 
 func (x *JournalInfo) Reset() {
 	*x = JournalInfo{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[15]
+	mi := &file_gulm_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1456,7 +1590,7 @@ func (x *JournalInfo) String() string {
 func (*JournalInfo) ProtoMessage() {}
 
 func (x *JournalInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[15]
+	mi := &file_gulm_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1469,7 +1603,7 @@ func (x *JournalInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalInfo.ProtoReflect.Descriptor instead.
 func (*JournalInfo) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *JournalInfo) GetJid() uint32 {
@@ -1555,7 +1689,7 @@ type MountInfo struct {
 
 func (x *MountInfo) Reset() {
 	*x = MountInfo{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[16]
+	mi := &file_gulm_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1567,7 +1701,7 @@ func (x *MountInfo) String() string {
 func (*MountInfo) ProtoMessage() {}
 
 func (x *MountInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[16]
+	mi := &file_gulm_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1580,7 +1714,7 @@ func (x *MountInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MountInfo.ProtoReflect.Descriptor instead.
 func (*MountInfo) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *MountInfo) GetNode() string {
@@ -1659,7 +1793,7 @@ type ForceExpireRequest struct {
 
 func (x *ForceExpireRequest) Reset() {
 	*x = ForceExpireRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[17]
+	mi := &file_gulm_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1671,7 +1805,7 @@ func (x *ForceExpireRequest) String() string {
 func (*ForceExpireRequest) ProtoMessage() {}
 
 func (x *ForceExpireRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[17]
+	mi := &file_gulm_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1684,7 +1818,7 @@ func (x *ForceExpireRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForceExpireRequest.ProtoReflect.Descriptor instead.
 func (*ForceExpireRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ForceExpireRequest) GetNode() string {
@@ -1716,7 +1850,7 @@ type ForceExpireReply struct {
 
 func (x *ForceExpireReply) Reset() {
 	*x = ForceExpireReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[18]
+	mi := &file_gulm_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1728,7 +1862,7 @@ func (x *ForceExpireReply) String() string {
 func (*ForceExpireReply) ProtoMessage() {}
 
 func (x *ForceExpireReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[18]
+	mi := &file_gulm_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1741,7 +1875,7 @@ func (x *ForceExpireReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForceExpireReply.ProtoReflect.Descriptor instead.
 func (*ForceExpireReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 type AcknowledgeFenceRequest struct {
@@ -1758,7 +1892,7 @@ type AcknowledgeFenceRequest struct {
 
 func (x *AcknowledgeFenceRequest) Reset() {
 	*x = AcknowledgeFenceRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[19]
+	mi := &file_gulm_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1770,7 +1904,7 @@ func (x *AcknowledgeFenceRequest) String() string {
 func (*AcknowledgeFenceRequest) ProtoMessage() {}
 
 func (x *AcknowledgeFenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[19]
+	mi := &file_gulm_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1783,7 +1917,7 @@ func (x *AcknowledgeFenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeFenceRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeFenceRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AcknowledgeFenceRequest) GetNode() string {
@@ -1815,7 +1949,7 @@ type AcknowledgeFenceReply struct {
 
 func (x *AcknowledgeFenceReply) Reset() {
 	*x = AcknowledgeFenceReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[20]
+	mi := &file_gulm_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1827,7 +1961,7 @@ func (x *AcknowledgeFenceReply) String() string {
 func (*AcknowledgeFenceReply) ProtoMessage() {}
 
 func (x *AcknowledgeFenceReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[20]
+	mi := &file_gulm_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1840,7 +1974,7 @@ func (x *AcknowledgeFenceReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeFenceReply.ProtoReflect.Descriptor instead.
 func (*AcknowledgeFenceReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 // Breaker is whether automatic fencing is paused, and why.
@@ -1868,7 +2002,7 @@ type Breaker struct {
 
 func (x *Breaker) Reset() {
 	*x = Breaker{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[21]
+	mi := &file_gulm_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1880,7 +2014,7 @@ func (x *Breaker) String() string {
 func (*Breaker) ProtoMessage() {}
 
 func (x *Breaker) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[21]
+	mi := &file_gulm_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1893,7 +2027,7 @@ func (x *Breaker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Breaker.ProtoReflect.Descriptor instead.
 func (*Breaker) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Breaker) GetPaused() bool {
@@ -1970,7 +2104,7 @@ type PauseFencingRequest struct {
 
 func (x *PauseFencingRequest) Reset() {
 	*x = PauseFencingRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[22]
+	mi := &file_gulm_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1982,7 +2116,7 @@ func (x *PauseFencingRequest) String() string {
 func (*PauseFencingRequest) ProtoMessage() {}
 
 func (x *PauseFencingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[22]
+	mi := &file_gulm_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1995,7 +2129,7 @@ func (x *PauseFencingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseFencingRequest.ProtoReflect.Descriptor instead.
 func (*PauseFencingRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PauseFencingRequest) GetReason() string {
@@ -2020,7 +2154,7 @@ type PauseFencingReply struct {
 
 func (x *PauseFencingReply) Reset() {
 	*x = PauseFencingReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[23]
+	mi := &file_gulm_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2032,7 +2166,7 @@ func (x *PauseFencingReply) String() string {
 func (*PauseFencingReply) ProtoMessage() {}
 
 func (x *PauseFencingReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[23]
+	mi := &file_gulm_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2045,7 +2179,7 @@ func (x *PauseFencingReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseFencingReply.ProtoReflect.Descriptor instead.
 func (*PauseFencingReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 type ResumeFencingRequest struct {
@@ -2057,7 +2191,7 @@ type ResumeFencingRequest struct {
 
 func (x *ResumeFencingRequest) Reset() {
 	*x = ResumeFencingRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[24]
+	mi := &file_gulm_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2069,7 +2203,7 @@ func (x *ResumeFencingRequest) String() string {
 func (*ResumeFencingRequest) ProtoMessage() {}
 
 func (x *ResumeFencingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[24]
+	mi := &file_gulm_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2082,7 +2216,7 @@ func (x *ResumeFencingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeFencingRequest.ProtoReflect.Descriptor instead.
 func (*ResumeFencingRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ResumeFencingRequest) GetOperator() string {
@@ -2100,7 +2234,7 @@ type ResumeFencingReply struct {
 
 func (x *ResumeFencingReply) Reset() {
 	*x = ResumeFencingReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[25]
+	mi := &file_gulm_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2112,7 +2246,7 @@ func (x *ResumeFencingReply) String() string {
 func (*ResumeFencingReply) ProtoMessage() {}
 
 func (x *ResumeFencingReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[25]
+	mi := &file_gulm_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2125,7 +2259,7 @@ func (x *ResumeFencingReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeFencingReply.ProtoReflect.Descriptor instead.
 func (*ResumeFencingReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 type TimeoutsRequest struct {
@@ -2136,7 +2270,7 @@ type TimeoutsRequest struct {
 
 func (x *TimeoutsRequest) Reset() {
 	*x = TimeoutsRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[26]
+	mi := &file_gulm_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2148,7 +2282,7 @@ func (x *TimeoutsRequest) String() string {
 func (*TimeoutsRequest) ProtoMessage() {}
 
 func (x *TimeoutsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[26]
+	mi := &file_gulm_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2161,7 +2295,7 @@ func (x *TimeoutsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimeoutsRequest.ProtoReflect.Descriptor instead.
 func (*TimeoutsRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 // TimeoutsReply is what the answering server goes by.
@@ -2193,7 +2327,7 @@ type TimeoutsReply struct {
 
 func (x *TimeoutsReply) Reset() {
 	*x = TimeoutsReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[27]
+	mi := &file_gulm_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2205,7 +2339,7 @@ func (x *TimeoutsReply) String() string {
 func (*TimeoutsReply) ProtoMessage() {}
 
 func (x *TimeoutsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[27]
+	mi := &file_gulm_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2218,7 +2352,7 @@ func (x *TimeoutsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimeoutsReply.ProtoReflect.Descriptor instead.
 func (*TimeoutsReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TimeoutsReply) GetCluster() string {
@@ -2316,7 +2450,7 @@ type NodeTimeouts struct {
 
 func (x *NodeTimeouts) Reset() {
 	*x = NodeTimeouts{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[28]
+	mi := &file_gulm_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2328,7 +2462,7 @@ func (x *NodeTimeouts) String() string {
 func (*NodeTimeouts) ProtoMessage() {}
 
 func (x *NodeTimeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[28]
+	mi := &file_gulm_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2341,7 +2475,7 @@ func (x *NodeTimeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeTimeouts.ProtoReflect.Descriptor instead.
 func (*NodeTimeouts) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *NodeTimeouts) GetNode() string {
@@ -2368,7 +2502,7 @@ type MethodTimeouts struct {
 
 func (x *MethodTimeouts) Reset() {
 	*x = MethodTimeouts{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[29]
+	mi := &file_gulm_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2380,7 +2514,7 @@ func (x *MethodTimeouts) String() string {
 func (*MethodTimeouts) ProtoMessage() {}
 
 func (x *MethodTimeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[29]
+	mi := &file_gulm_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2393,7 +2527,7 @@ func (x *MethodTimeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MethodTimeouts.ProtoReflect.Descriptor instead.
 func (*MethodTimeouts) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *MethodTimeouts) GetMethod() string {
@@ -2422,7 +2556,7 @@ type StepTimeouts struct {
 
 func (x *StepTimeouts) Reset() {
 	*x = StepTimeouts{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[30]
+	mi := &file_gulm_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2434,7 +2568,7 @@ func (x *StepTimeouts) String() string {
 func (*StepTimeouts) ProtoMessage() {}
 
 func (x *StepTimeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[30]
+	mi := &file_gulm_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2447,7 +2581,7 @@ func (x *StepTimeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepTimeouts.ProtoReflect.Descriptor instead.
 func (*StepTimeouts) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StepTimeouts) GetDevice() string {
@@ -2488,7 +2622,7 @@ type FencesRequest struct {
 
 func (x *FencesRequest) Reset() {
 	*x = FencesRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[31]
+	mi := &file_gulm_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2500,7 +2634,7 @@ func (x *FencesRequest) String() string {
 func (*FencesRequest) ProtoMessage() {}
 
 func (x *FencesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[31]
+	mi := &file_gulm_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2513,7 +2647,7 @@ func (x *FencesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FencesRequest.ProtoReflect.Descriptor instead.
 func (*FencesRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *FencesRequest) GetNode() string {
@@ -2532,7 +2666,7 @@ type FencesReply struct {
 
 func (x *FencesReply) Reset() {
 	*x = FencesReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[32]
+	mi := &file_gulm_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2544,7 +2678,7 @@ func (x *FencesReply) String() string {
 func (*FencesReply) ProtoMessage() {}
 
 func (x *FencesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[32]
+	mi := &file_gulm_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2557,7 +2691,7 @@ func (x *FencesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FencesReply.ProtoReflect.Descriptor instead.
 func (*FencesReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *FencesReply) GetNodes() []*FenceLedger {
@@ -2593,7 +2727,7 @@ type FenceLedger struct {
 
 func (x *FenceLedger) Reset() {
 	*x = FenceLedger{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[33]
+	mi := &file_gulm_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2605,7 +2739,7 @@ func (x *FenceLedger) String() string {
 func (*FenceLedger) ProtoMessage() {}
 
 func (x *FenceLedger) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[33]
+	mi := &file_gulm_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2618,7 +2752,7 @@ func (x *FenceLedger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceLedger.ProtoReflect.Descriptor instead.
 func (*FenceLedger) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *FenceLedger) GetNode() string {
@@ -2709,7 +2843,7 @@ type FenceOutlet struct {
 
 func (x *FenceOutlet) Reset() {
 	*x = FenceOutlet{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[34]
+	mi := &file_gulm_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2721,7 +2855,7 @@ func (x *FenceOutlet) String() string {
 func (*FenceOutlet) ProtoMessage() {}
 
 func (x *FenceOutlet) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[34]
+	mi := &file_gulm_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2734,7 +2868,7 @@ func (x *FenceOutlet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceOutlet.ProtoReflect.Descriptor instead.
 func (*FenceOutlet) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *FenceOutlet) GetDevice() string {
@@ -2800,7 +2934,7 @@ type ManualFence struct {
 
 func (x *ManualFence) Reset() {
 	*x = ManualFence{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[35]
+	mi := &file_gulm_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2812,7 +2946,7 @@ func (x *ManualFence) String() string {
 func (*ManualFence) ProtoMessage() {}
 
 func (x *ManualFence) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[35]
+	mi := &file_gulm_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2825,7 +2959,7 @@ func (x *ManualFence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ManualFence.ProtoReflect.Descriptor instead.
 func (*ManualFence) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ManualFence) GetOperator() string {
@@ -2880,7 +3014,7 @@ type RehearseFenceRequest struct {
 
 func (x *RehearseFenceRequest) Reset() {
 	*x = RehearseFenceRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[36]
+	mi := &file_gulm_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2892,7 +3026,7 @@ func (x *RehearseFenceRequest) String() string {
 func (*RehearseFenceRequest) ProtoMessage() {}
 
 func (x *RehearseFenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[36]
+	mi := &file_gulm_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2905,7 +3039,7 @@ func (x *RehearseFenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RehearseFenceRequest.ProtoReflect.Descriptor instead.
 func (*RehearseFenceRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RehearseFenceRequest) GetNode() string {
@@ -2924,7 +3058,7 @@ type RehearseFenceReply struct {
 
 func (x *RehearseFenceReply) Reset() {
 	*x = RehearseFenceReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[37]
+	mi := &file_gulm_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2936,7 +3070,7 @@ func (x *RehearseFenceReply) String() string {
 func (*RehearseFenceReply) ProtoMessage() {}
 
 func (x *RehearseFenceReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[37]
+	mi := &file_gulm_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2949,7 +3083,7 @@ func (x *RehearseFenceReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RehearseFenceReply.ProtoReflect.Descriptor instead.
 func (*RehearseFenceReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RehearseFenceReply) GetOutlets() []*FenceRehearsal {
@@ -2977,7 +3111,7 @@ type FenceRehearsal struct {
 
 func (x *FenceRehearsal) Reset() {
 	*x = FenceRehearsal{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[38]
+	mi := &file_gulm_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2989,7 +3123,7 @@ func (x *FenceRehearsal) String() string {
 func (*FenceRehearsal) ProtoMessage() {}
 
 func (x *FenceRehearsal) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[38]
+	mi := &file_gulm_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3002,7 +3136,7 @@ func (x *FenceRehearsal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceRehearsal.ProtoReflect.Descriptor instead.
 func (*FenceRehearsal) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *FenceRehearsal) GetNode() string {
@@ -3066,7 +3200,7 @@ type RecordFenceRequest struct {
 
 func (x *RecordFenceRequest) Reset() {
 	*x = RecordFenceRequest{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[39]
+	mi := &file_gulm_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3078,7 +3212,7 @@ func (x *RecordFenceRequest) String() string {
 func (*RecordFenceRequest) ProtoMessage() {}
 
 func (x *RecordFenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[39]
+	mi := &file_gulm_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3091,7 +3225,7 @@ func (x *RecordFenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordFenceRequest.ProtoReflect.Descriptor instead.
 func (*RecordFenceRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RecordFenceRequest) GetNode() string {
@@ -3123,7 +3257,7 @@ type RecordFenceReply struct {
 
 func (x *RecordFenceReply) Reset() {
 	*x = RecordFenceReply{}
-	mi := &file_gulm_v1_admin_proto_msgTypes[40]
+	mi := &file_gulm_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3135,7 +3269,7 @@ func (x *RecordFenceReply) String() string {
 func (*RecordFenceReply) ProtoMessage() {}
 
 func (x *RecordFenceReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_admin_proto_msgTypes[40]
+	mi := &file_gulm_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3148,7 +3282,7 @@ func (x *RecordFenceReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordFenceReply.ProtoReflect.Descriptor instead.
 func (*RecordFenceReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_gulm_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 var File_gulm_v1_admin_proto protoreflect.FileDescriptor
@@ -3204,12 +3338,13 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\x0flast_contact_ms\x18\x05 \x01(\x03R\rlastContactMs\"'\n" +
 	"\x0fShutdownRequest\x12\x14\n" +
 	"\x05force\x18\x01 \x01(\bR\x05force\"\x0f\n" +
-	"\rShutdownReply\"x\n" +
+	"\rShutdownReply\"\x8c\x01\n" +
 	"\fLocksRequest\x12\x1c\n" +
 	"\tlockspace\x18\x01 \x01(\tR\tlockspace\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\fR\x06prefix\x12\x1c\n" +
 	"\tcontended\x18\x03 \x01(\bR\tcontended\x12\x14\n" +
-	"\x05limit\x18\x04 \x01(\rR\x05limit\"\xe8\x01\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\x12\x12\n" +
+	"\x04node\x18# \x01(\tR\x04node\"\x83\x02\n" +
 	"\n" +
 	"LocksReply\x12/\n" +
 	"\tresources\x18\x01 \x03(\v2\x11.gulm.v1.ResourceR\tresources\x12\x1c\n" +
@@ -3217,7 +3352,8 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\vrange_files\x18\v \x03(\v2\x12.gulm.v1.RangeFileR\n" +
 	"rangeFiles\x12/\n" +
 	"\tdeadlocks\x18\x0f \x03(\v2\x11.gulm.v1.DeadlockR\tdeadlocks\x12%\n" +
-	"\x0emore_deadlocks\x18\x10 \x01(\bR\rmoreDeadlocks\"`\n" +
+	"\x0emore_deadlocks\x18\x10 \x01(\bR\rmoreDeadlocks\x12\x19\n" +
+	"\bleft_out\x18# \x01(\x04R\aleftOut\"`\n" +
 	"\bDeadlock\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x18\n" +
@@ -3248,7 +3384,7 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\bResource\x12\x1c\n" +
 	"\tlockspace\x18\x01 \x01(\tR\tlockspace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x12#\n" +
-	"\x05locks\x18\x03 \x03(\v2\r.gulm.v1.LockR\x05locks\"\xa4\x02\n" +
+	"\x05locks\x18\x03 \x03(\v2\r.gulm.v1.LockR\x05locks\"\xc2\x03\n" +
 	"\x04Lock\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x12\x12\n" +
@@ -3259,7 +3395,18 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\x05token\x18\a \x01(\x04R\x05token\x12\x15\n" +
 	"\x06age_ms\x18\b \x01(\x03R\x05ageMs\x12\x16\n" +
 	"\x06frozen\x18\t \x01(\bR\x06frozen\x12\x19\n" +
-	"\bheld_for\x18( \x01(\tR\aheldFor\"/\n" +
+	"\bheld_for\x18( \x01(\tR\aheldFor\x120\n" +
+	"\bblockers\x18# \x03(\v2\x14.gulm.v1.LockBlockerR\bblockers\x12#\n" +
+	"\rmore_blockers\x18$ \x01(\bR\fmoreBlockers\x12\x14\n" +
+	"\x05owner\x18% \x01(\x04R\x05owner\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18& \x01(\rR\ttimeoutMs\x12\x10\n" +
+	"\x03set\x18' \x01(\x04R\x03set\"g\n" +
+	"\vLockBlocker\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
+	"\asession\x18\x02 \x01(\x04R\asession\x12\x12\n" +
+	"\x04lock\x18\x03 \x01(\x04R\x04lock\x12\x16\n" +
+	"\x06behind\x18\x04 \x01(\bR\x06behind\"/\n" +
 	"\x0fJournalsRequest\x12\x1c\n" +
 	"\tlockspace\x18\x01 \x01(\tR\tlockspace\"F\n" +
 	"\rJournalsReply\x125\n" +
@@ -3437,7 +3584,7 @@ func file_gulm_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_gulm_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_gulm_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_gulm_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_gulm_v1_admin_proto_goTypes = []any{
 	(Queue)(0),                      // 0: gulm.v1.Queue
 	(JournalState)(0),               // 1: gulm.v1.JournalState
@@ -3454,108 +3601,110 @@ var file_gulm_v1_admin_proto_goTypes = []any{
 	(*RangeLock)(nil),               // 12: gulm.v1.RangeLock
 	(*Resource)(nil),                // 13: gulm.v1.Resource
 	(*Lock)(nil),                    // 14: gulm.v1.Lock
-	(*JournalsRequest)(nil),         // 15: gulm.v1.JournalsRequest
-	(*JournalsReply)(nil),           // 16: gulm.v1.JournalsReply
-	(*JournalSpace)(nil),            // 17: gulm.v1.JournalSpace
-	(*JournalInfo)(nil),             // 18: gulm.v1.JournalInfo
-	(*MountInfo)(nil),               // 19: gulm.v1.MountInfo
-	(*ForceExpireRequest)(nil),      // 20: gulm.v1.ForceExpireRequest
-	(*ForceExpireReply)(nil),        // 21: gulm.v1.ForceExpireReply
-	(*AcknowledgeFenceRequest)(nil), // 22: gulm.v1.AcknowledgeFenceRequest
-	(*AcknowledgeFenceReply)(nil),   // 23: gulm.v1.AcknowledgeFenceReply
-	(*Breaker)(nil),                 // 24: gulm.v1.Breaker
-	(*PauseFencingRequest)(nil),     // 25: gulm.v1.PauseFencingRequest
-	(*PauseFencingReply)(nil),       // 26: gulm.v1.PauseFencingReply
-	(*ResumeFencingRequest)(nil),    // 27: gulm.v1.ResumeFencingRequest
-	(*ResumeFencingReply)(nil),      // 28: gulm.v1.ResumeFencingReply
-	(*TimeoutsRequest)(nil),         // 29: gulm.v1.TimeoutsRequest
-	(*TimeoutsReply)(nil),           // 30: gulm.v1.TimeoutsReply
-	(*NodeTimeouts)(nil),            // 31: gulm.v1.NodeTimeouts
-	(*MethodTimeouts)(nil),          // 32: gulm.v1.MethodTimeouts
-	(*StepTimeouts)(nil),            // 33: gulm.v1.StepTimeouts
-	(*FencesRequest)(nil),           // 34: gulm.v1.FencesRequest
-	(*FencesReply)(nil),             // 35: gulm.v1.FencesReply
-	(*FenceLedger)(nil),             // 36: gulm.v1.FenceLedger
-	(*FenceOutlet)(nil),             // 37: gulm.v1.FenceOutlet
-	(*ManualFence)(nil),             // 38: gulm.v1.ManualFence
-	(*RehearseFenceRequest)(nil),    // 39: gulm.v1.RehearseFenceRequest
-	(*RehearseFenceReply)(nil),      // 40: gulm.v1.RehearseFenceReply
-	(*FenceRehearsal)(nil),          // 41: gulm.v1.FenceRehearsal
-	(*RecordFenceRequest)(nil),      // 42: gulm.v1.RecordFenceRequest
-	(*RecordFenceReply)(nil),        // 43: gulm.v1.RecordFenceReply
-	nil,                             // 44: gulm.v1.StatusReply.CountersEntry
-	(ServerRole)(0),                 // 45: gulm.v1.ServerRole
-	(*Node)(nil),                    // 46: gulm.v1.Node
-	(*Fence)(nil),                   // 47: gulm.v1.Fence
-	(Mode)(0),                       // 48: gulm.v1.Mode
-	(*RangeConflict)(nil),           // 49: gulm.v1.RangeConflict
-	(NodeState)(0),                  // 50: gulm.v1.NodeState
-	(*FenceAttempt)(nil),            // 51: gulm.v1.FenceAttempt
+	(*LockBlocker)(nil),             // 15: gulm.v1.LockBlocker
+	(*JournalsRequest)(nil),         // 16: gulm.v1.JournalsRequest
+	(*JournalsReply)(nil),           // 17: gulm.v1.JournalsReply
+	(*JournalSpace)(nil),            // 18: gulm.v1.JournalSpace
+	(*JournalInfo)(nil),             // 19: gulm.v1.JournalInfo
+	(*MountInfo)(nil),               // 20: gulm.v1.MountInfo
+	(*ForceExpireRequest)(nil),      // 21: gulm.v1.ForceExpireRequest
+	(*ForceExpireReply)(nil),        // 22: gulm.v1.ForceExpireReply
+	(*AcknowledgeFenceRequest)(nil), // 23: gulm.v1.AcknowledgeFenceRequest
+	(*AcknowledgeFenceReply)(nil),   // 24: gulm.v1.AcknowledgeFenceReply
+	(*Breaker)(nil),                 // 25: gulm.v1.Breaker
+	(*PauseFencingRequest)(nil),     // 26: gulm.v1.PauseFencingRequest
+	(*PauseFencingReply)(nil),       // 27: gulm.v1.PauseFencingReply
+	(*ResumeFencingRequest)(nil),    // 28: gulm.v1.ResumeFencingRequest
+	(*ResumeFencingReply)(nil),      // 29: gulm.v1.ResumeFencingReply
+	(*TimeoutsRequest)(nil),         // 30: gulm.v1.TimeoutsRequest
+	(*TimeoutsReply)(nil),           // 31: gulm.v1.TimeoutsReply
+	(*NodeTimeouts)(nil),            // 32: gulm.v1.NodeTimeouts
+	(*MethodTimeouts)(nil),          // 33: gulm.v1.MethodTimeouts
+	(*StepTimeouts)(nil),            // 34: gulm.v1.StepTimeouts
+	(*FencesRequest)(nil),           // 35: gulm.v1.FencesRequest
+	(*FencesReply)(nil),             // 36: gulm.v1.FencesReply
+	(*FenceLedger)(nil),             // 37: gulm.v1.FenceLedger
+	(*FenceOutlet)(nil),             // 38: gulm.v1.FenceOutlet
+	(*ManualFence)(nil),             // 39: gulm.v1.ManualFence
+	(*RehearseFenceRequest)(nil),    // 40: gulm.v1.RehearseFenceRequest
+	(*RehearseFenceReply)(nil),      // 41: gulm.v1.RehearseFenceReply
+	(*FenceRehearsal)(nil),          // 42: gulm.v1.FenceRehearsal
+	(*RecordFenceRequest)(nil),      // 43: gulm.v1.RecordFenceRequest
+	(*RecordFenceReply)(nil),        // 44: gulm.v1.RecordFenceReply
+	nil,                             // 45: gulm.v1.StatusReply.CountersEntry
+	(ServerRole)(0),                 // 46: gulm.v1.ServerRole
+	(*Node)(nil),                    // 47: gulm.v1.Node
+	(*Fence)(nil),                   // 48: gulm.v1.Fence
+	(Mode)(0),                       // 49: gulm.v1.Mode
+	(*RangeConflict)(nil),           // 50: gulm.v1.RangeConflict
+	(NodeState)(0),                  // 51: gulm.v1.NodeState
+	(*FenceAttempt)(nil),            // 52: gulm.v1.FenceAttempt
 }
 var file_gulm_v1_admin_proto_depIdxs = []int32{
-	45, // 0: gulm.v1.StatusReply.role:type_name -> gulm.v1.ServerRole
+	46, // 0: gulm.v1.StatusReply.role:type_name -> gulm.v1.ServerRole
 	5,  // 1: gulm.v1.StatusReply.servers:type_name -> gulm.v1.ServerStatus
-	46, // 2: gulm.v1.StatusReply.nodes:type_name -> gulm.v1.Node
-	47, // 3: gulm.v1.StatusReply.pending_fences:type_name -> gulm.v1.Fence
-	24, // 4: gulm.v1.StatusReply.breaker:type_name -> gulm.v1.Breaker
-	44, // 5: gulm.v1.StatusReply.counters:type_name -> gulm.v1.StatusReply.CountersEntry
+	47, // 2: gulm.v1.StatusReply.nodes:type_name -> gulm.v1.Node
+	48, // 3: gulm.v1.StatusReply.pending_fences:type_name -> gulm.v1.Fence
+	25, // 4: gulm.v1.StatusReply.breaker:type_name -> gulm.v1.Breaker
+	45, // 5: gulm.v1.StatusReply.counters:type_name -> gulm.v1.StatusReply.CountersEntry
 	13, // 6: gulm.v1.LocksReply.resources:type_name -> gulm.v1.Resource
 	11, // 7: gulm.v1.LocksReply.range_files:type_name -> gulm.v1.RangeFile
 	10, // 8: gulm.v1.LocksReply.deadlocks:type_name -> gulm.v1.Deadlock
 	12, // 9: gulm.v1.RangeFile.ranges:type_name -> gulm.v1.RangeLock
-	48, // 10: gulm.v1.RangeLock.mode:type_name -> gulm.v1.Mode
-	49, // 11: gulm.v1.RangeLock.blockers:type_name -> gulm.v1.RangeConflict
+	49, // 10: gulm.v1.RangeLock.mode:type_name -> gulm.v1.Mode
+	50, // 11: gulm.v1.RangeLock.blockers:type_name -> gulm.v1.RangeConflict
 	14, // 12: gulm.v1.Resource.locks:type_name -> gulm.v1.Lock
 	0,  // 13: gulm.v1.Lock.queue:type_name -> gulm.v1.Queue
-	48, // 14: gulm.v1.Lock.granted:type_name -> gulm.v1.Mode
-	48, // 15: gulm.v1.Lock.requested:type_name -> gulm.v1.Mode
-	17, // 16: gulm.v1.JournalsReply.lockspaces:type_name -> gulm.v1.JournalSpace
-	18, // 17: gulm.v1.JournalSpace.journals:type_name -> gulm.v1.JournalInfo
-	19, // 18: gulm.v1.JournalSpace.mounts:type_name -> gulm.v1.MountInfo
-	1,  // 19: gulm.v1.JournalInfo.state:type_name -> gulm.v1.JournalState
-	2,  // 20: gulm.v1.MountInfo.state:type_name -> gulm.v1.MountState
-	31, // 21: gulm.v1.TimeoutsReply.nodes:type_name -> gulm.v1.NodeTimeouts
-	32, // 22: gulm.v1.NodeTimeouts.methods:type_name -> gulm.v1.MethodTimeouts
-	33, // 23: gulm.v1.MethodTimeouts.steps:type_name -> gulm.v1.StepTimeouts
-	36, // 24: gulm.v1.FencesReply.nodes:type_name -> gulm.v1.FenceLedger
-	50, // 25: gulm.v1.FenceLedger.state:type_name -> gulm.v1.NodeState
-	47, // 26: gulm.v1.FenceLedger.fence:type_name -> gulm.v1.Fence
-	47, // 27: gulm.v1.FenceLedger.past:type_name -> gulm.v1.Fence
-	37, // 28: gulm.v1.FenceLedger.outlets:type_name -> gulm.v1.FenceOutlet
-	38, // 29: gulm.v1.FenceLedger.manual:type_name -> gulm.v1.ManualFence
-	51, // 30: gulm.v1.ManualFence.attempts:type_name -> gulm.v1.FenceAttempt
-	41, // 31: gulm.v1.RehearseFenceReply.outlets:type_name -> gulm.v1.FenceRehearsal
-	37, // 32: gulm.v1.FenceRehearsal.outlet:type_name -> gulm.v1.FenceOutlet
-	38, // 33: gulm.v1.RecordFenceRequest.fence:type_name -> gulm.v1.ManualFence
-	3,  // 34: gulm.v1.AdminService.Status:input_type -> gulm.v1.StatusRequest
-	6,  // 35: gulm.v1.AdminService.Shutdown:input_type -> gulm.v1.ShutdownRequest
-	8,  // 36: gulm.v1.AdminService.Locks:input_type -> gulm.v1.LocksRequest
-	15, // 37: gulm.v1.AdminService.Journals:input_type -> gulm.v1.JournalsRequest
-	20, // 38: gulm.v1.AdminService.ForceExpire:input_type -> gulm.v1.ForceExpireRequest
-	22, // 39: gulm.v1.AdminService.AcknowledgeFence:input_type -> gulm.v1.AcknowledgeFenceRequest
-	25, // 40: gulm.v1.AdminService.PauseFencing:input_type -> gulm.v1.PauseFencingRequest
-	27, // 41: gulm.v1.AdminService.ResumeFencing:input_type -> gulm.v1.ResumeFencingRequest
-	29, // 42: gulm.v1.AdminService.Timeouts:input_type -> gulm.v1.TimeoutsRequest
-	34, // 43: gulm.v1.AdminService.Fences:input_type -> gulm.v1.FencesRequest
-	39, // 44: gulm.v1.AdminService.RehearseFence:input_type -> gulm.v1.RehearseFenceRequest
-	42, // 45: gulm.v1.AdminService.RecordFence:input_type -> gulm.v1.RecordFenceRequest
-	4,  // 46: gulm.v1.AdminService.Status:output_type -> gulm.v1.StatusReply
-	7,  // 47: gulm.v1.AdminService.Shutdown:output_type -> gulm.v1.ShutdownReply
-	9,  // 48: gulm.v1.AdminService.Locks:output_type -> gulm.v1.LocksReply
-	16, // 49: gulm.v1.AdminService.Journals:output_type -> gulm.v1.JournalsReply
-	21, // 50: gulm.v1.AdminService.ForceExpire:output_type -> gulm.v1.ForceExpireReply
-	23, // 51: gulm.v1.AdminService.AcknowledgeFence:output_type -> gulm.v1.AcknowledgeFenceReply
-	26, // 52: gulm.v1.AdminService.PauseFencing:output_type -> gulm.v1.PauseFencingReply
-	28, // 53: gulm.v1.AdminService.ResumeFencing:output_type -> gulm.v1.ResumeFencingReply
-	30, // 54: gulm.v1.AdminService.Timeouts:output_type -> gulm.v1.TimeoutsReply
-	35, // 55: gulm.v1.AdminService.Fences:output_type -> gulm.v1.FencesReply
-	40, // 56: gulm.v1.AdminService.RehearseFence:output_type -> gulm.v1.RehearseFenceReply
-	43, // 57: gulm.v1.AdminService.RecordFence:output_type -> gulm.v1.RecordFenceReply
-	46, // [46:58] is the sub-list for method output_type
-	34, // [34:46] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	49, // 14: gulm.v1.Lock.granted:type_name -> gulm.v1.Mode
+	49, // 15: gulm.v1.Lock.requested:type_name -> gulm.v1.Mode
+	15, // 16: gulm.v1.Lock.blockers:type_name -> gulm.v1.LockBlocker
+	18, // 17: gulm.v1.JournalsReply.lockspaces:type_name -> gulm.v1.JournalSpace
+	19, // 18: gulm.v1.JournalSpace.journals:type_name -> gulm.v1.JournalInfo
+	20, // 19: gulm.v1.JournalSpace.mounts:type_name -> gulm.v1.MountInfo
+	1,  // 20: gulm.v1.JournalInfo.state:type_name -> gulm.v1.JournalState
+	2,  // 21: gulm.v1.MountInfo.state:type_name -> gulm.v1.MountState
+	32, // 22: gulm.v1.TimeoutsReply.nodes:type_name -> gulm.v1.NodeTimeouts
+	33, // 23: gulm.v1.NodeTimeouts.methods:type_name -> gulm.v1.MethodTimeouts
+	34, // 24: gulm.v1.MethodTimeouts.steps:type_name -> gulm.v1.StepTimeouts
+	37, // 25: gulm.v1.FencesReply.nodes:type_name -> gulm.v1.FenceLedger
+	51, // 26: gulm.v1.FenceLedger.state:type_name -> gulm.v1.NodeState
+	48, // 27: gulm.v1.FenceLedger.fence:type_name -> gulm.v1.Fence
+	48, // 28: gulm.v1.FenceLedger.past:type_name -> gulm.v1.Fence
+	38, // 29: gulm.v1.FenceLedger.outlets:type_name -> gulm.v1.FenceOutlet
+	39, // 30: gulm.v1.FenceLedger.manual:type_name -> gulm.v1.ManualFence
+	52, // 31: gulm.v1.ManualFence.attempts:type_name -> gulm.v1.FenceAttempt
+	42, // 32: gulm.v1.RehearseFenceReply.outlets:type_name -> gulm.v1.FenceRehearsal
+	38, // 33: gulm.v1.FenceRehearsal.outlet:type_name -> gulm.v1.FenceOutlet
+	39, // 34: gulm.v1.RecordFenceRequest.fence:type_name -> gulm.v1.ManualFence
+	3,  // 35: gulm.v1.AdminService.Status:input_type -> gulm.v1.StatusRequest
+	6,  // 36: gulm.v1.AdminService.Shutdown:input_type -> gulm.v1.ShutdownRequest
+	8,  // 37: gulm.v1.AdminService.Locks:input_type -> gulm.v1.LocksRequest
+	16, // 38: gulm.v1.AdminService.Journals:input_type -> gulm.v1.JournalsRequest
+	21, // 39: gulm.v1.AdminService.ForceExpire:input_type -> gulm.v1.ForceExpireRequest
+	23, // 40: gulm.v1.AdminService.AcknowledgeFence:input_type -> gulm.v1.AcknowledgeFenceRequest
+	26, // 41: gulm.v1.AdminService.PauseFencing:input_type -> gulm.v1.PauseFencingRequest
+	28, // 42: gulm.v1.AdminService.ResumeFencing:input_type -> gulm.v1.ResumeFencingRequest
+	30, // 43: gulm.v1.AdminService.Timeouts:input_type -> gulm.v1.TimeoutsRequest
+	35, // 44: gulm.v1.AdminService.Fences:input_type -> gulm.v1.FencesRequest
+	40, // 45: gulm.v1.AdminService.RehearseFence:input_type -> gulm.v1.RehearseFenceRequest
+	43, // 46: gulm.v1.AdminService.RecordFence:input_type -> gulm.v1.RecordFenceRequest
+	4,  // 47: gulm.v1.AdminService.Status:output_type -> gulm.v1.StatusReply
+	7,  // 48: gulm.v1.AdminService.Shutdown:output_type -> gulm.v1.ShutdownReply
+	9,  // 49: gulm.v1.AdminService.Locks:output_type -> gulm.v1.LocksReply
+	17, // 50: gulm.v1.AdminService.Journals:output_type -> gulm.v1.JournalsReply
+	22, // 51: gulm.v1.AdminService.ForceExpire:output_type -> gulm.v1.ForceExpireReply
+	24, // 52: gulm.v1.AdminService.AcknowledgeFence:output_type -> gulm.v1.AcknowledgeFenceReply
+	27, // 53: gulm.v1.AdminService.PauseFencing:output_type -> gulm.v1.PauseFencingReply
+	29, // 54: gulm.v1.AdminService.ResumeFencing:output_type -> gulm.v1.ResumeFencingReply
+	31, // 55: gulm.v1.AdminService.Timeouts:output_type -> gulm.v1.TimeoutsReply
+	36, // 56: gulm.v1.AdminService.Fences:output_type -> gulm.v1.FencesReply
+	41, // 57: gulm.v1.AdminService.RehearseFence:output_type -> gulm.v1.RehearseFenceReply
+	44, // 58: gulm.v1.AdminService.RecordFence:output_type -> gulm.v1.RecordFenceReply
+	47, // [47:59] is the sub-list for method output_type
+	35, // [35:47] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_gulm_v1_admin_proto_init() }
@@ -3572,7 +3721,7 @@ func file_gulm_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gulm_v1_admin_proto_rawDesc), len(file_gulm_v1_admin_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   42,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -136,7 +136,7 @@ func (e *Edge) Locks(req *gulmv1.LocksRequest, stream grpc.ServerStreamingServer
 		w.nodes[lock.OrphansOf(n.Number)], w.nodes[lock.RemainsOf(n.Number)] = n.Name, n.Name
 	}
 	w.state = s
-	s.Locks().WalkWaits(lockBlockers, w.add)
+	s.Locks().WalkWaits(lockBlockers+1, w.add)
 	if w.err == nil {
 		s.Locks().WalkRanges(w.addRanges)
 	}

@@ -47,14 +47,12 @@ func (w *lockLister) addBlockers(out *gulmv1.Resource, r *lock.View) {
 			return
 		}
 		l := out.GetLocks()[at]
+		if len(l.GetBlockers()) == lockBlockers {
+			l.MoreBlockers = true
+			continue
+		}
 		l.Blockers = append(l.Blockers, &gulmv1.LockBlocker{
 			Node: w.nodes[x.By.Session], Session: uint64(x.By.Session), Lock: uint64(x.By.ID), Behind: x.Behind,
 		})
-	}
-	if r.More == 0 {
-		return
-	}
-	for _, l := range out.GetLocks() {
-		l.MoreBlockers = len(l.GetBlockers()) == lockBlockers // of all that have so many, at least one has more
 	}
 }

@@ -130,6 +130,10 @@ type Policy int32
 const (
 	// PolicyFence: it must be proved that the node cannot write any more.
 	PolicyFence = Policy(gulmv1.Policy_POLICY_FENCE)
+	// PolicyManual: an operator must acknowledge by the node's name that it is gone
+	// (fence_ack_manual), whatever fence agents have proved. A node that is in such
+	// lockspaces only is not fenced by agents.
+	PolicyManual = Policy(gulmv1.Policy_POLICY_MANUAL)
 )
 
 // State is what the node knows about its own life.

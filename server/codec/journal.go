@@ -47,6 +47,7 @@ func remainsToLog(left []journal.Remains) []*raftlogv1.Remains {
 	for _, r := range left {
 		out = append(out, &raftlogv1.Remains{
 			Node: utf8(r.Life.Node), Incarnation: r.Life.Incarnation, Sessions: r.Sessions, Doubted: r.Doubted,
+			Word: r.Word,
 		})
 	}
 	return out
@@ -57,6 +58,7 @@ func remainsFromLog(left []*raftlogv1.Remains) []journal.Remains {
 	for _, r := range left {
 		out = append(out, journal.Remains{
 			Life: journal.Life{Node: r.GetNode(), Incarnation: r.GetIncarnation()}, Sessions: r.GetSessions(), Doubted: r.GetDoubted(),
+			Word: r.GetWord(),
 		})
 	}
 	return out

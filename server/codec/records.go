@@ -48,7 +48,7 @@ func fenceToLog(n *member.Node) *raftlogv1.Fence {
 	}
 	out := &raftlogv1.Fence{
 		Node: n.Name, Incarnation: f.Incarnation, State: uint32(f.State), Reason: f.Reason, WantedMs: f.Wanted,
-		SettledMs: f.Settled, Rounds: f.Rounds, By: f.By, Power: f.Power, Operator: f.Operator,
+		SettledMs: f.Settled, Rounds: f.Rounds, By: f.By, Power: f.Power, Operator: f.Operator, Word: utf8(f.Word),
 		Late: f.Late, Cut: f.Cut,
 	}
 	for _, a := range f.Attempts {
@@ -61,7 +61,7 @@ func fenceFromLog(f *raftlogv1.Fence, n *member.Node, ok *bool) {
 	n.Fence = member.Fence{
 		Incarnation: f.GetIncarnation(), State: narrow[member.FenceState](f.GetState(), ok), Reason: f.GetReason(), Wanted: f.GetWantedMs(),
 		Settled: f.GetSettledMs(), Rounds: f.GetRounds(), By: f.GetBy(),
-		Power: f.GetPower(), Operator: f.GetOperator(),
+		Power: f.GetPower(), Operator: f.GetOperator(), Word: f.GetWord(),
 		Late: f.GetLate(), Cut: f.GetCut(),
 	}
 	for _, a := range f.GetAttempts() {

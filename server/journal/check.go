@@ -66,7 +66,7 @@ func (p *Space) check() error {
 	}
 	for i := range p.Late {
 		left = append(left, p.Late[i].Sessions...)
-		if !p.Late[i].possible() || !p.Late[i].Doubted {
+		if !p.Late[i].possible() || !p.Late[i].waits() {
 			return fmt.Errorf("impossible late remains %+v", p.Late[i])
 		}
 	}

@@ -63,7 +63,13 @@ type Remains struct {
 	// Doubted: a later failure of the node is not fenced yet. They wait for that
 	// fence as well.
 	Doubted bool
+	// Word: an operator must acknowledge that the node is gone. Nobody replays the
+	// journal before, and they wait for that as well.
+	Word bool
 }
+
+// waits reports whether more than a replay is waited for.
+func (r *Remains) waits() bool { return r.Doubted || r.Word }
 
 // Journal is one journal of a lockspace.
 type Journal struct {
@@ -95,8 +101,8 @@ type Space struct {
 	Journals []Journal
 	// Mounts are in the order in which they were asked for.
 	Mounts []Mount
-	// Late are remains whose journal is recovered and that are doubted: they wait
-	// for a fence only.
+	// Late are remains whose journal is recovered: they wait for a fence or an
+	// operator's word only.
 	Late []Remains
 }
 
@@ -271,7 +277,7 @@ func (l *Ledger) Unmount(lockspace uint32, session uint64) reason.Reason {
 	if p == nil || !p.mounts(session) {
 		return reason.NotMounted
 	}
-	l.end(p, session, nil)
+	l.end(p, session, nil, false)
 	l.sweep(lockspace)
 	return reason.None
 }
@@ -285,7 +291,7 @@ func (l *Ledger) Abandon(lockspace uint32, session uint64) reason.Reason {
 	if p == nil || !p.mounts(session) {
 		return reason.NotMounted
 	}
-	l.end(p, session, []uint64{session})
+	l.end(p, session, []uint64{session}, false)
 	l.sweep(lockspace)
 	return reason.None
 }
@@ -306,10 +312,15 @@ func (l *Ledger) Expire(life Life) {
 
 // doubt marks what a node left.
 func (l *Ledger) doubt(node string, doubted bool) {
+	l.each(node, func(r *Remains) { r.Doubted = doubted })
+}
+
+// each calls visit for all that a node left.
+func (l *Ledger) each(node string, visit func(*Remains)) {
 	mark := func(left []Remains) {
 		for i := range left {
 			if left[i].Life.Node == node {
-				left[i].Doubted = doubted
+				visit(&left[i])
 			}
 		}
 	}
@@ -326,16 +337,36 @@ func (l *Ledger) doubt(node string, doubted bool) {
 // for every lockspace.
 func (l *Ledger) Trust(node string) []Release {
 	l.doubt(node, false)
+	return l.due()
+}
+
+// Concede is for a node that an operator acknowledged: what it left does not wait
+// for that any more. It returns what is to be released now, by lockspace.
+func (l *Ledger) Concede(node string) []Release {
+	l.each(node, func(r *Remains) { r.Word = false })
+	return l.due()
+}
+
+// Awaits reports whether anything that a node left waits for an operator's word.
+func (l *Ledger) Awaits(node string) bool {
+	found := false
+	l.each(node, func(r *Remains) { found = found || r.Word })
+	return found
+}
+
+// due takes out the late remains that wait for nothing any more, and hands out
+// what can be had now.
+func (l *Ledger) due() []Release {
 	var out []Release
 	for i := len(l.spaces) - 1; i >= 0; i-- {
 		p := &l.spaces[i]
 		var due []Remains
 		for _, r := range p.Late {
-			if !r.Doubted {
+			if !r.waits() {
 				due = append(due, r)
 			}
 		}
-		p.Late = slices.DeleteFunc(p.Late, func(r Remains) bool { return !r.Doubted })
+		p.Late = slices.DeleteFunc(p.Late, func(r Remains) bool { return !r.waits() })
 		if len(due) > 0 {
 			out = append(out, Release{p.Lockspace, due})
 		}
@@ -355,8 +386,9 @@ type Release struct {
 // lockspace: its journal is dirty, and what the sessions left is released when it is
 // recovered. left must name the session that mounted. If the life has no journal
 // mounted, but left one that is still dirty, what the sessions left goes with that.
-// It reports false if the life had no journal there at all.
-func (l *Ledger) Settle(lockspace uint32, life Life, left []uint64) bool {
+// With word an operator must acknowledge first that the node is gone. It reports
+// false if the life had no journal there at all.
+func (l *Ledger) Settle(lockspace uint32, life Life, left []uint64, word bool) bool {
 	p := l.space(lockspace)
 	if p == nil {
 		return false
@@ -364,10 +396,10 @@ func (l *Ledger) Settle(lockspace uint32, life Life, left []uint64) bool {
 	had := false
 	if i := slices.IndexFunc(p.Mounts, func(m Mount) bool { return m.Life == life }); i >= 0 {
 		had = p.Mounts[i].JID != NoJID
-		l.end(p, p.Mounts[i].Session, left)
+		l.end(p, p.Mounts[i].Session, left, word)
 	}
 	if jid := p.leftBy(life); !had && jid != NoJID {
-		p.Journals[jid].leave(life, left)
+		p.Journals[jid].leave(life, left, word)
 		had = true
 	}
 	l.sweep(lockspace)
@@ -375,7 +407,7 @@ func (l *Ledger) Settle(lockspace uint32, life Life, left []uint64) bool {
 }
 
 // end removes a mount; if somebody left something its journal becomes dirty.
-func (l *Ledger) end(p *Space, session uint64, left []uint64) {
+func (l *Ledger) end(p *Space, session uint64, left []uint64, word bool) {
 	i := slices.IndexFunc(p.Mounts, func(m Mount) bool { return m.Session == session })
 	m := p.Mounts[i]
 	p.Mounts = slices.Delete(p.Mounts, i, i+1)
@@ -391,7 +423,7 @@ func (l *Ledger) end(p *Space, session uint64, left []uint64) {
 		j := &p.Journals[m.JID]
 		j.Mounter, j.Since = 0, l.stamp
 		if len(left) > 0 {
-			j.leave(m.Life, left)
+			j.leave(m.Life, left, word)
 			l.note(p, NoteDirty, &m)
 		}
 	}
@@ -399,12 +431,13 @@ func (l *Ledger) end(p *Space, session uint64, left []uint64) {
 }
 
 // leave makes a journal dirty.
-func (j *Journal) leave(life Life, sessions []uint64) {
+func (j *Journal) leave(life Life, sessions []uint64, word bool) {
 	i := slices.IndexFunc(j.Left, func(r Remains) bool { return r.Life == life })
 	if i < 0 {
 		i = len(j.Left)
 		j.Left = append(j.Left, Remains{Life: life})
 	}
+	j.Left[i].Word = j.Left[i].Word || word
 	for _, s := range sessions {
 		if !slices.Contains(j.Left[i].Sessions, s) {
 			j.Left[i].Sessions = append(j.Left[i].Sessions, s)
@@ -430,7 +463,7 @@ func (l *Ledger) takeBack(j *Journal) { j.Recoverer, j.Changed, j.Since = 0, 0, 
 func (l *Ledger) clean(p *Space, j *Journal) []Remains {
 	var due []Remains
 	for _, r := range j.Left {
-		if r.Doubted {
+		if r.waits() {
 			p.Late = append(p.Late, r)
 		} else {
 			due = append(due, r)

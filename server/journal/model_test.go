@@ -305,7 +305,7 @@ func (w *truth) doFence(m *machine) error {
 	if had = had || w.owed[remnant{life, session}]; had {
 		w.owed[remnant{life, session}] = true
 	}
-	if got := w.ledger.Settle(modelSpace, life, []uint64{session}); got != had {
+	if got := w.ledger.Settle(modelSpace, life, []uint64{session}, false); got != had {
 		return fmt.Errorf("%v had a journal: %v, want %v", life, got, had)
 	}
 	return nil

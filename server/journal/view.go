@@ -139,6 +139,14 @@ func (p *Space) LeftBy(session uint64) int {
 	})
 }
 
+// Leaves reports whether what a session left in a lockspace waits for a journal, or
+// for what is waited for after that.
+func (l *Ledger) Leaves(lockspace uint32, session uint64) bool {
+	p := l.space(lockspace)
+	return p != nil && (p.LeftBy(session) != NoJID ||
+		slices.ContainsFunc(p.Late, func(r Remains) bool { return slices.Contains(r.Sessions, session) }))
+}
+
 // Clone returns a copy that shares nothing with l.
 func (l *Ledger) Clone() Ledger {
 	return Ledger{spaces: l.Copy(), index: l.index, stamp: l.stamp}

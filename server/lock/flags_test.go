@@ -125,7 +125,7 @@ var arguments = []struct {
 	{"join without a name", askJoin(1, 0, JoinRequest{}), reason.Invalid},
 	{"join with the longest name", askJoin(1, 64, JoinRequest{}), reason.None},
 	{"join with a longer name", askJoin(1, 65, JoinRequest{}), reason.Invalid},
-	{"join with no such policy", askJoin(1, 1, JoinRequest{Policy: 1}), reason.Invalid},
+	{"join with no such policy", askJoin(1, 1, JoinRequest{Policy: policies}), reason.Invalid},
 	{"join both ways", askJoin(1, 1, JoinRequest{Exclusive: true, Existing: true}), reason.Invalid},
 	{"join what exists not", askJoin(1, 1, JoinRequest{Existing: true}), reason.NoLockspace},
 	{"join with no session", askJoin(9, 1, JoinRequest{}), reason.NoSession},

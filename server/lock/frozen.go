@@ -99,7 +99,7 @@ func (t *Table) bury(s Session, touched []uint32, which func(*lockRecord) bool) 
 func (t *Table) bequeath(from, heir Session, slot uint32) {
 	t.open(heir, t.owner(from).node)
 	o := t.owner(heir)
-	o.frozen = o.frozen || heir.remains()
+	o.frozen, o.doubted = o.frozen || heir.remains(), o.doubted || heir.awaits()
 	t.take(t.owner(from), slot)
 	t.dropNote(slot)
 	l := t.locks.mut(slot)

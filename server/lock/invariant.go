@@ -63,7 +63,7 @@ func (t *Table) checkOwners() error {
 		switch {
 		case o.locks == 0 && o.session.ofNode() && !t.ranges.known(o.session):
 			return fmt.Errorf("node %d has an owner of orphans or remains, and none", o.node)
-		case o.session.remains() && !o.frozen || o.doubted && !o.session.remains():
+		case o.session.remains() && !o.frozen || o.doubted && !o.session.remains(), o.session.awaits() && !o.doubted:
 			return fmt.Errorf("owner %d is in doubt or not frozen", o.session)
 		}
 	}

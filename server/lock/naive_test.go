@@ -188,7 +188,7 @@ func (sp *naiveSpace) length() int {
 }
 
 func (n *naive) Join(s Session, req JoinRequest) Reply {
-	if len(req.Name) < 1 || len(req.Name) > 64 || req.Policy != PolicyFence || req.Exclusive && req.Existing {
+	if len(req.Name) < 1 || len(req.Name) > 64 || req.Policy > PolicyManual || req.Exclusive && req.Existing {
 		return refuse(reason.Invalid)
 	}
 	if n.session(s) == nil {

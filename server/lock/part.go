@@ -7,9 +7,10 @@ import (
 )
 
 // Part ends an owner whose node's fence is proved, as Release does, but for its
-// locks in some lockspaces: these become remains of its node. It does nothing for
-// an owner that is not frozen.
-func (t *Table) Part(s Session, keep []uint32) {
+// locks in some lockspaces: these become remains of its node in those of keep, and
+// wait for an operator's word in those of await. It does nothing for an owner that
+// is not frozen.
+func (t *Table) Part(s Session, keep, await []uint32) {
 	if invariants {
 		defer t.mustHold()
 	}
@@ -23,15 +24,21 @@ func (t *Table) Part(s Session, keep []uint32) {
 		l := t.locks.get(slot)
 		next, resource := l.after, l.resource
 		t.lose(l) // of remains: now, since who passes them may write it anew
-		if slices.Contains(keep, t.resources.get(resource).lockspace) {
+		switch number := t.resources.get(resource).lockspace; {
+		case slices.Contains(await, number):
+			t.bequeath(s, AwaitOf(t.owner(s).node), slot)
+		case slices.Contains(keep, number):
 			t.bequeath(s, heir, slot)
-		} else {
+		default:
 			t.discard(t.owner(s), slot)
 		}
 		touched = append(touched, resource)
 		slot = next
 	}
 	t.settle(touched)
+	if !s.ofNode() {
+		t.moveRanges(s, AwaitOf(t.owner(s).node), t.filesIn(await))
+	}
 	t.buryRanges(s, t.filesIn(keep))
 	t.releaseRanges(s)
 	if i, ok := t.findOwner(s); ok {

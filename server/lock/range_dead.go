@@ -31,11 +31,15 @@ func (t *Table) buryRanges(s Session, match func(file uint32) bool) int {
 	if s.ofNode() {
 		return 0
 	}
-	node := t.owner(s).node
-	heir := RemainsOf(node)
-	t.open(heir, node)
+	return t.moveRanges(s, RemainsOf(t.owner(s).node), match)
+}
+
+// moveRanges moves ranges of an owner in the files that match to one that stands
+// for its node, and returns how many there are.
+func (t *Table) moveRanges(s, heir Session, match func(file uint32) bool) int {
+	t.open(heir, t.owner(s).node)
 	o := t.owner(heir)
-	o.frozen = true
+	o.frozen, o.doubted = true, o.doubted || heir.awaits()
 	t.enterRanges()
 	n := t.ranges.FreezeIn(s, heir, o.doubted, match)
 	t.leaveRanges()

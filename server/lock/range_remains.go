@@ -53,7 +53,11 @@ func (t *rangeTable) bequeath(dropped []rangeRegion, holder uint32, heir Session
 	if t.findSession(heir) == 0 {
 		t.sessions.mut(t.makeSession(heir)).doubted = doubted
 	}
-	to := t.makeHolder(RangeOwner{heir, owner.Number, owner.Session}, t.files.get(file).key)
+	origin := owner.Session
+	if owner.Origin != 0 {
+		origin = owner.Origin
+	}
+	to := t.makeHolder(RangeOwner{heir, owner.Number, origin}, t.files.get(file).key)
 	for _, p := range pieces {
 		t.addRemains(to, p)
 	}

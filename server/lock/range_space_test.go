@@ -202,7 +202,7 @@ func (w *spaceTwins) turn(s Session) {
 			want = w.naive.FreezeIn(s, heir, w.naive.state(heir).Doubted, inSpace(space))
 		}
 	case 7:
-		if w.table.Part(s, []uint32{space}); frozen {
+		if w.table.Part(s, []uint32{space}, nil); frozen {
 			w.naive.FreezeIn(s, heir, w.naive.state(heir).Doubted, inSpace(space))
 			w.naive.Release(s)
 			w.enter(s)

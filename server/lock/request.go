@@ -93,8 +93,16 @@ const (
 // released.
 type Policy uint8
 
-// PolicyFence: its fence must be proved or acknowledged.
-const PolicyFence Policy = 0
+// The policies, as in gulm.v1.Policy.
+const (
+	// PolicyFence: its fence must be proved or acknowledged.
+	PolicyFence Policy = iota
+	// PolicyManual: an operator must have acknowledged that it is gone, whatever
+	// was proved.
+	PolicyManual
+	// policies counts them.
+	policies
+)
 
 // Outcome is what became of a request. The numbers stand in snapshots.
 type Outcome uint8

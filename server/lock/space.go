@@ -46,7 +46,7 @@ func (t *Table) Join(s Session, req JoinRequest) Reply {
 		defer t.mustHold()
 	}
 	switch {
-	case checkName(req.Name, MaxLockspaceName) != reason.None || req.Policy > PolicyFence || req.Exclusive && req.Existing:
+	case checkName(req.Name, MaxLockspaceName) != reason.None || req.Policy >= policies || req.Exclusive && req.Existing:
 		return refuse(reason.Invalid)
 	case t.owner(s) == nil:
 		return refuse(reason.NoSession)

@@ -249,7 +249,8 @@ func (t *term) settle(ctx context.Context, log *slog.Logger, proof state.FencePr
 }
 
 // Acknowledge settles the pending fence of a node on an operator's word, of the
-// given incarnation, or of whichever is pending with 0. Errors
+// given incarnation, or of whichever is pending with 0; or it ends what waits for
+// that word although the fence is proved (lock.PolicyManual). Errors
 // as for Do, and ErrUnknownNode, ErrNotPending.
 func (m *Master) Acknowledge(ctx context.Context, node string, incarnation uint64, operator string) error {
 	t, err := m.master()
@@ -262,6 +263,9 @@ func (m *Master) Acknowledge(ctx context.Context, node string, incarnation uint6
 	}
 	if incarnation == 0 {
 		incarnation = n.Incarnation
+		if n.State != member.Expired && n.Fence.State != member.FenceNone {
+			incarnation = n.Fence.Incarnation // what waits for a word beyond the proof
+		}
 	}
 	result, err := t.do(ctx, state.FenceAcknowledged{
 		Term: t.number, Life: member.Life{Node: node, Incarnation: incarnation}, Operator: operator,

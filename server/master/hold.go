@@ -6,17 +6,30 @@ import (
 	"time"
 
 	"lock_gulmd/server/member"
+	"lock_gulmd/server/state"
 )
 
 // holdPeriod is how often a held-up fence looks whether it may begin.
 const holdPeriod = 500 * time.Millisecond
 
+// needsAgents reports whether an expired node is to be fenced by agents; that does
+// not change until it is settled.
+func (t *term) needsAgents(l member.Life) (needs bool) {
+	t.m.cfg.Machine.View(func(s *state.State) { needs = s.NeedsAgents(l.Node) })
+	return needs
+}
+
 // mayFence waits while a fence must not begin: while automatic fencing is paused,
 // unless an operator expired the node; while the quorum needs the node's lock
-// server; and on this server's own machine, which another master has to fence. It
-// reports false if ctx ended meanwhile.
+// server; and on this server's own machine, which another master has to fence. For ever,
+// if all of the node waits for something else. It reports false if ctx ended meanwhile.
 func (t *term) mayFence(ctx context.Context, log *slog.Logger, l member.Life) bool {
 	if l.Node == t.m.cfg.Server && !t.handOver(ctx, log) {
+		return false
+	}
+	if !t.needsAgents(l) {
+		log.Warn("node is not fenced by agents: its locks stay frozen until an operator acknowledges with fence_ack_manual")
+		<-ctx.Done()
 		return false
 	}
 	for told := ""; ctx.Err() == nil; sleep(ctx, holdPeriod) {

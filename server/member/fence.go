@@ -46,6 +46,9 @@ type Fence struct {
 	Power bool
 	// Operator is who expired the node by force, empty if it was silent.
 	Operator string
+	// Word is the operator who acknowledged it after it was proved, empty if none
+	// did.
+	Word string
 	// Late is true if something that an attempt asked a device for may still be
 	// done, and Cut if not even the end of its agent is known.
 	Late, Cut bool
@@ -157,4 +160,15 @@ func clip(s string) string {
 		s = s[1:]
 	}
 	return s
+}
+
+// NoteWord notes that an operator acknowledged a fence that was proved before.
+// Refused with NotPending if that is not the node's latest fence.
+func (r *Registry) NoteWord(l Life, operator string) reason.Reason {
+	n := r.node(l.Node)
+	if n == nil || n.Fence.State != FenceProved || n.Fence.Incarnation != l.Incarnation {
+		return reason.NotPending
+	}
+	n.Fence.Word = clip(operator)
+	return reason.None
 }

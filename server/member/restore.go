@@ -85,7 +85,8 @@ func (n *Node) possible() bool {
 		return false
 	case (f.State == FenceNone) != (f.Incarnation == 0), f.Incarnation > n.Incarnation:
 		return false
-	case (n.State == Expired) != (f.State == FenceWanted), f.Power && f.State != FenceProved, f.State == FenceNone && f.Operator != "":
+	case (n.State == Expired) != (f.State == FenceWanted), f.Power && f.State != FenceProved, f.State == FenceNone && f.Operator != "",
+		f.Word != "" && f.State != FenceProved:
 		return false
 	case !n.Ledger.possible(n), n.Ledger.Held && !f.Late:
 		return false

@@ -82,6 +82,9 @@ func journalWaits(p *journal.Space, jid int) string {
 		if r.Doubted {
 			return "fence of node " + r.Life.Node
 		}
+		if r.Word {
+			return waitsForWord(r.Life.Node)
+		}
 	}
 	if m, ok := p.Mount(j.Recoverer); ok {
 		if m.Dead {
@@ -141,8 +144,14 @@ func heldFor(s *state.State, lockspace uint32, l *lock.LockState, node string) s
 	if jid := p.LeftBy(uint64(l.Origin)); ok && l.Origin != 0 && jid != journal.NoJID {
 		return fmt.Sprintf("journal %d of node %s: %s", jid, node, journalWaits(&p, jid))
 	}
+	if s.Locks().PolicyOf(lockspace) == lock.PolicyManual && l.Session != s.RemainsOf(node) {
+		return waitsForWord(node)
+	}
 	return "fence of node " + node
 }
+
+// waitsForWord says that an operator must acknowledge that a node is gone.
+func waitsForWord(node string) string { return "acknowledgement of node " + node + " by an operator" }
 
 // waitForJournals names what waits for journals, one sentence each.
 func (e *Edge) waitForJournals() []string {

@@ -46,7 +46,7 @@ func (e *Edge) nodeToWire(s *state.State, name string) *gulmv1.Node {
 		return out
 	}
 	out.State, out.Incarnation, out.BootId, out.SinceMs = gulmv1.NodeState(n.State), n.Incarnation, n.BootID, n.Since
-	out.Held = n.Ledger.Held
+	out.Held, out.AwaitsWord = n.Ledger.Held, s.AwaitsWord(name)
 	if n.Fence.State != member.FenceNone {
 		out.Fence = fenceToWire(&n)
 	}
@@ -75,7 +75,7 @@ func fenceToWire(n *member.Node) *gulmv1.Fence {
 	f := &n.Fence
 	out := &gulmv1.Fence{
 		Node: n.Name, Incarnation: f.Incarnation, State: gulmv1.FenceState(f.State), Reason: f.Reason, WantedMs: f.Wanted,
-		SettledMs: f.Settled, Rounds: f.Rounds, By: f.By, Power: f.Power, Operator: f.Operator,
+		SettledMs: f.Settled, Rounds: f.Rounds, By: f.By, Power: f.Power, Operator: f.Operator, Word: f.Word,
 	}
 	for _, a := range f.Attempts {
 		out.Attempts = append(out.Attempts, attemptToWire(a))
@@ -112,6 +112,11 @@ func waitingFor(quorate bool, nodes []*gulmv1.Node, waiters uint64, needed func(
 			text += "; " + neededText
 		}
 		out = append(out, text+"; or fence_ack_manual "+n.GetName())
+	}
+	for _, n := range nodes {
+		if n.GetAwaitsWord() {
+			out = append(out, fmt.Sprintf("%s: fence_ack_manual %s", waitsForWord(n.GetName()), n.GetName()))
+		}
 	}
 	for _, n := range nodes {
 		if n.GetHeld() {

@@ -56,7 +56,7 @@ func (s *State) apply(index uint64, stamp int64, c Command) Result {
 		}
 		return result
 	case FenceAcknowledged:
-		return s.settleFence(c.Term, c.Life, member.FenceAcknowledged, c.Operator, stamp)
+		return s.acknowledge(c, stamp)
 	case ServerLeft:
 		if i, ok := slices.BinarySearch(s.left, c.Server); !ok {
 			s.left = slices.Insert(s.left, i, c.Server)
@@ -174,7 +174,7 @@ func (s *State) settleFence(term uint64, l member.Life, as member.FenceState, by
 	if why != reason.None {
 		return Result{Reason: why}
 	}
-	s.settleLocks(journal.Life(l), ended)
+	s.settleLocks(journal.Life(l), ended, as == member.FenceAcknowledged)
 	for _, session := range ended {
 		s.closeNumbers(session)
 	}

@@ -163,9 +163,14 @@ func (s *State) pin(lockspace uint32) {
 }
 
 // settleLocks releases the locks of a life whose fence is proved, but for those
-// in lockspaces where it had a journal: these stay until it is recovered.
-func (s *State) settleLocks(life journal.Life, ended []uint64) {
+// in lockspaces where it had a journal: these stay until it is recovered. Without
+// an operator's word what it has in lockspaces of PolicyManual waits for that.
+func (s *State) settleLocks(life journal.Life, ended []uint64, word bool) {
 	number := s.nodeNumber(life.Node)
+	var await []uint32
+	if !word {
+		await = s.locks.SpacesOf(lock.PolicyManual)
+	}
 	s.locks.TrustRemains(number)
 	for _, r := range s.journals.Trust(life.Node) {
 		s.release(r.Lockspace, r.Left)
@@ -175,16 +180,19 @@ func (s *State) settleLocks(life journal.Life, ended []uint64) {
 	for _, lockspace := range held {
 		// Orphans go with this journal, whatever else those left who made them.
 		s.locks.Entrust(orphans, lockspace, lock.Session(s.journals.Keeper(lockspace, life)))
-		s.journals.Settle(lockspace, life, ended)
+		s.journals.Settle(lockspace, life, ended, slices.Contains(await, lockspace))
 	}
 	for _, lockspace := range s.journals.MountedBy(life) { // without a journal
-		s.journals.Settle(lockspace, life, nil)
+		s.journals.Settle(lockspace, life, nil, false)
 		s.pin(lockspace)
 	}
 	for _, session := range ended {
-		s.locks.Part(lock.Session(session), held)
+		s.locks.Part(lock.Session(session), held, await)
 	}
-	s.locks.Part(orphans, held)
+	s.locks.Part(orphans, held, await)
+	if word {
+		s.concede(life.Node)
+	}
 }
 
 // mayAsk refuses what a mount forbids, or its lack.

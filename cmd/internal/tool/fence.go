@@ -60,7 +60,7 @@ func (e *Env) Acknowledge(ctx context.Context, node string, sure bool) error {
 	defer cancel()
 	err = c.Master(limited, Call{Do: func(ctx context.Context, conn *grpc.ClientConn) error {
 		_, err := gulmv1.NewAdminServiceClient(conn).AcknowledgeFence(ctx, &gulmv1.AcknowledgeFenceRequest{
-			Node: node, Operator: operator, Incarnation: shown.GetIncarnation(),
+			Node: node, Operator: operator, Incarnation: shown.GetFence().GetIncarnation(),
 		})
 		return err
 	}})
@@ -68,7 +68,7 @@ func (e *Env) Acknowledge(ctx context.Context, node string, sure bool) error {
 		return fmt.Errorf("acknowledge the fence of %s: %w", node, Doubtful(err, node))
 	}
 	if e.JSON {
-		return e.PrintJSON(Acknowledgement{node, shown.GetIncarnation(), operator, true})
+		return e.PrintJSON(Acknowledgement{node, shown.GetFence().GetIncarnation(), operator, true})
 	}
 	fmt.Fprintf(out, "%s: fence acknowledged by %s; its locks are released\n", node, Line(operator))
 	return nil
@@ -95,7 +95,8 @@ func (c *Cluster) Nodes(ctx context.Context) ([]*gulmv1.Node, error) {
 	return nodes, err
 }
 
-// pending returns the node if its fence is pending.
+// pending returns the node if its fence is pending, or waits for an operator although
+// it is proved.
 func (c *Cluster) pending(ctx context.Context, name string) (*gulmv1.Node, error) {
 	ctx, cancel := c.env.Limit(ctx)
 	defer cancel()
@@ -106,7 +107,7 @@ func (c *Cluster) pending(ctx context.Context, name string) (*gulmv1.Node, error
 	for _, n := range nodes {
 		switch {
 		case n.GetName() != name:
-		case n.GetFence().GetState() != gulmv1.FenceState_FENCE_STATE_WANTED:
+		case n.GetFence().GetState() != gulmv1.FenceState_FENCE_STATE_WANTED && !n.GetAwaitsWord():
 			return nil, gulmerr.New(gulmerr.ErrNotPending, "no fence of node %s is pending: it is %s%s", name, NodeState(n.GetState()), settled(n.GetFence()))
 		default:
 			return n, nil
@@ -145,7 +146,12 @@ func (c *Cluster) stillPending(ctx context.Context, shown *gulmv1.Node) error {
 // showPending tells all that is known of a pending fence.
 func showPending(w io.Writer, n *gulmv1.Node) {
 	f := n.GetFence()
-	fmt.Fprintf(w, "node %s is expired (incarnation %d) and its fence is pending\n", Line(n.GetName()), n.GetIncarnation())
+	if f.GetState() == gulmv1.FenceState_FENCE_STATE_WANTED {
+		fmt.Fprintf(w, "node %s is expired (incarnation %d) and its fence is pending\n", Line(n.GetName()), n.GetIncarnation())
+	} else {
+		fmt.Fprintf(w, "node %s is %s; the fence of its incarnation %d is proved by %s, and what it held under the policy manual waits for your word\n",
+			Line(n.GetName()), NodeState(n.GetState()), f.GetIncarnation(), Line(f.GetBy()))
+	}
 	_ = Table(w, "  ", [][]string{
 		{"reason:", Line(f.GetReason())},
 		{"since:", Stamp(f.GetWantedMs())},

@@ -686,7 +686,11 @@ type Node struct {
 	// True if the node is one of the lock servers.
 	Server bool `protobuf:"varint,11,opt,name=server,proto3" json:"server,omitempty"`
 	// True while it is fenced but may not log in; see FenceLedger.
-	Held          bool `protobuf:"varint,27,opt,name=held,proto3" json:"held,omitempty"`
+	Held bool `protobuf:"varint,27,opt,name=held,proto3" json:"held,omitempty"`
+	// True while something that the node held waits until an operator acknowledges
+	// by its name that it is gone (POLICY_MANUAL), also after its fence was proved
+	// and it has logged in again. `incarnation` of AcknowledgeFence is fence's then.
+	AwaitsWord    bool `protobuf:"varint,41,opt,name=awaits_word,json=awaitsWord,proto3" json:"awaits_word,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -801,6 +805,13 @@ func (x *Node) GetServer() bool {
 func (x *Node) GetHeld() bool {
 	if x != nil {
 		return x.Held
+	}
+	return false
+}
+
+func (x *Node) GetAwaitsWord() bool {
+	if x != nil {
+		return x.AwaitsWord
 	}
 	return false
 }
@@ -953,7 +964,10 @@ type Fence struct {
 	// same boot id.
 	Power bool `protobuf:"varint,20,opt,name=power,proto3" json:"power,omitempty"`
 	// The operator who expired the node by force, empty if it was silent.
-	Operator      string `protobuf:"bytes,21,opt,name=operator,proto3" json:"operator,omitempty"`
+	Operator string `protobuf:"bytes,21,opt,name=operator,proto3" json:"operator,omitempty"`
+	// The operator who acknowledged it after it was proved, for what waits for that
+	// under POLICY_MANUAL.
+	Word          string `protobuf:"bytes,41,opt,name=word,proto3" json:"word,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1061,6 +1075,13 @@ func (x *Fence) GetPower() bool {
 func (x *Fence) GetOperator() string {
 	if x != nil {
 		return x.Operator
+	}
+	return ""
+}
+
+func (x *Fence) GetWord() string {
+	if x != nil {
+		return x.Word
 	}
 	return ""
 }
@@ -1317,7 +1338,7 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"\fNodesRequest\"1\n" +
 	"\n" +
 	"NodesReply\x12#\n" +
-	"\x05nodes\x18\x01 \x03(\v2\r.gulm.v1.NodeR\x05nodes\"\xec\x02\n" +
+	"\x05nodes\x18\x01 \x03(\v2\r.gulm.v1.NodeR\x05nodes\"\x8d\x03\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12(\n" +
@@ -1332,7 +1353,9 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"\x05fence\x18\n" +
 	" \x01(\v2\x0e.gulm.v1.FenceR\x05fence\x12\x16\n" +
 	"\x06server\x18\v \x01(\bR\x06server\x12\x12\n" +
-	"\x04held\x18\x1b \x01(\bR\x04held\"\xbf\x02\n" +
+	"\x04held\x18\x1b \x01(\bR\x04held\x12\x1f\n" +
+	"\vawaits_word\x18) \x01(\bR\n" +
+	"awaitsWord\"\xbf\x02\n" +
 	"\aSession\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x18\n" +
 	"\aprocess\x18\x02 \x01(\tR\aprocess\x12\x14\n" +
@@ -1346,7 +1369,7 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"\vunimportant\x18\x14 \x01(\bR\vunimportant\x12\x16\n" +
 	"\x06locked\x18\x15 \x01(\bR\x06locked\x12\x1c\n" +
 	"\tcontainer\x18\x16 \x01(\bR\tcontainer\x12\x16\n" +
-	"\x06server\x18\x17 \x01(\bR\x06server\"\xc9\x02\n" +
+	"\x06server\x18\x17 \x01(\bR\x06server\"\xdd\x02\n" +
 	"\x05Fence\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12)\n" +
@@ -1359,7 +1382,8 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"\battempts\x18\b \x03(\v2\x15.gulm.v1.FenceAttemptR\battempts\x12\x0e\n" +
 	"\x02by\x18\t \x01(\tR\x02by\x12\x14\n" +
 	"\x05power\x18\x14 \x01(\bR\x05power\x12\x1a\n" +
-	"\boperator\x18\x15 \x01(\tR\boperator\"\xf0\x01\n" +
+	"\boperator\x18\x15 \x01(\tR\boperator\x12\x12\n" +
+	"\x04word\x18) \x01(\tR\x04word\"\xf0\x01\n" +
 	"\fFenceAttempt\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\x12\x14\n" +

@@ -614,15 +614,21 @@ type Policy int32
 const (
 	// The fence must be proved.
 	Policy_POLICY_FENCE Policy = 0
+	// An operator must acknowledge by the node's name that it is gone, whatever
+	// fence agents have proved; a node that is in such lockspaces only is not fenced
+	// by agents.
+	Policy_POLICY_MANUAL Policy = 1
 )
 
 // Enum value maps for Policy.
 var (
 	Policy_name = map[int32]string{
 		0: "POLICY_FENCE",
+		1: "POLICY_MANUAL",
 	}
 	Policy_value = map[string]int32{
-		"POLICY_FENCE": 0,
+		"POLICY_FENCE":  0,
+		"POLICY_MANUAL": 1,
 	}
 )
 
@@ -850,9 +856,10 @@ const file_gulm_v1_types_proto_rawDesc = "" +
 	"\x13SERVER_ROLE_PENDING\x10\x00\x12\x1b\n" +
 	"\x17SERVER_ROLE_ARBITRATING\x10\x01\x12\x17\n" +
 	"\x13SERVER_ROLE_STANDBY\x10\x02\x12\x16\n" +
-	"\x12SERVER_ROLE_MASTER\x10\x03*\x1a\n" +
+	"\x12SERVER_ROLE_MASTER\x10\x03*-\n" +
 	"\x06Policy\x12\x10\n" +
-	"\fPOLICY_FENCE\x10\x00B!Z\x1flock_gulmd/proto/gulm/v1;gulmv1b\x06proto3"
+	"\fPOLICY_FENCE\x10\x00\x12\x11\n" +
+	"\rPOLICY_MANUAL\x10\x01B!Z\x1flock_gulmd/proto/gulm/v1;gulmv1b\x06proto3"
 
 var (
 	file_gulm_v1_types_proto_rawDescOnce sync.Once

@@ -494,8 +494,10 @@ type Fence struct {
 	Operator    string                 `protobuf:"bytes,21,opt,name=operator,proto3" json:"operator,omitempty"`
 	// Something that was asked of a device may still be done; not even the end of
 	// its agent is known.
-	Late          bool `protobuf:"varint,10,opt,name=late,proto3" json:"late,omitempty"`
-	Cut           bool `protobuf:"varint,11,opt,name=cut,proto3" json:"cut,omitempty"`
+	Late bool `protobuf:"varint,10,opt,name=late,proto3" json:"late,omitempty"`
+	Cut  bool `protobuf:"varint,11,opt,name=cut,proto3" json:"cut,omitempty"`
+	// Who acknowledged it after it was proved.
+	Word          string `protobuf:"bytes,31,opt,name=word,proto3" json:"word,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -619,6 +621,13 @@ func (x *Fence) GetCut() bool {
 		return x.Cut
 	}
 	return false
+}
+
+func (x *Fence) GetWord() string {
+	if x != nil {
+		return x.Word
+	}
+	return ""
 }
 
 // Ledger is what is known of a node's fencing beside its latest fence.
@@ -1837,11 +1846,13 @@ func (x *Journal) GetError() string {
 
 // Remains are the locks that a life left behind, and that wait for a recovery.
 type Remains struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	Incarnation   uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Sessions      []uint64               `protobuf:"varint,3,rep,packed,name=sessions,proto3" json:"sessions,omitempty"`
-	Doubted       bool                   `protobuf:"varint,4,opt,name=doubted,proto3" json:"doubted,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Node        string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Incarnation uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Sessions    []uint64               `protobuf:"varint,3,rep,packed,name=sessions,proto3" json:"sessions,omitempty"`
+	Doubted     bool                   `protobuf:"varint,4,opt,name=doubted,proto3" json:"doubted,omitempty"`
+	// An operator must acknowledge that the node is gone.
+	Word          bool `protobuf:"varint,31,opt,name=word,proto3" json:"word,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1900,6 +1911,13 @@ func (x *Remains) GetSessions() []uint64 {
 func (x *Remains) GetDoubted() bool {
 	if x != nil {
 		return x.Doubted
+	}
+	return false
+}
+
+func (x *Remains) GetWord() bool {
+	if x != nil {
+		return x.Word
 	}
 	return false
 }
@@ -2888,7 +2906,7 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\n" +
 	"seen_index\x18\x06 \x01(\x04R\tseenIndex\x12\x16\n" +
 	"\x06number\x18\a \x01(\rR\x06number\x12*\n" +
-	"\x06ledger\x18\x1b \x01(\v2\x12.raftlog.v1.LedgerR\x06ledger\"\xdf\x02\n" +
+	"\x06ledger\x18\x1b \x01(\v2\x12.raftlog.v1.LedgerR\x06ledger\"\xf3\x02\n" +
 	"\x05Fence\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x14\n" +
@@ -2904,7 +2922,8 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\boperator\x18\x15 \x01(\tR\boperator\x12\x12\n" +
 	"\x04late\x18\n" +
 	" \x01(\bR\x04late\x12\x10\n" +
-	"\x03cut\x18\v \x01(\bR\x03cut\"\xa2\x01\n" +
+	"\x03cut\x18\v \x01(\bR\x03cut\x12\x12\n" +
+	"\x04word\x18\x1f \x01(\tR\x04word\"\xa2\x01\n" +
 	"\x06Ledger\x12%\n" +
 	"\x04past\x18\x01 \x03(\v2\x11.raftlog.v1.FenceR\x04past\x12,\n" +
 	"\aoutlets\x18\x02 \x03(\v2\x12.raftlog.v1.OutletR\aoutlets\x12/\n" +
@@ -3019,12 +3038,13 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\bsince_ms\x18\x05 \x01(\x03R\asinceMs\x12\x14\n" +
 	"\x05begun\x18\x06 \x01(\rR\x05begun\x12\x16\n" +
 	"\x06failed\x18\a \x03(\x04R\x06failed\x12\x14\n" +
-	"\x05error\x18\b \x01(\tR\x05error\"u\n" +
+	"\x05error\x18\b \x01(\tR\x05error\"\x89\x01\n" +
 	"\aRemains\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x1a\n" +
 	"\bsessions\x18\x03 \x03(\x04R\bsessions\x12\x18\n" +
-	"\adoubted\x18\x04 \x01(\bR\adoubted\"\xe6\x01\n" +
+	"\adoubted\x18\x04 \x01(\bR\adoubted\x12\x12\n" +
+	"\x04word\x18\x1f \x01(\bR\x04word\"\xe6\x01\n" +
 	"\x05Mount\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12 \n" +

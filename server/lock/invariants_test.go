@@ -16,6 +16,7 @@ var reading = []string{
 	"RangeCounts", "RangeTest", "Ranges", "Resource", "SetLimits", "SpaceName", "SpaceOf", "Spaces", "TakeEvents", "Walk", "WalkWaits", "Watch", "Watched", "Waits",
 	"AllDeadlocks", "Deadlocks", "Explain",
 	"WalkRanges",
+	"Awaits", "Policies", "PolicyOf", "SpacesOf",
 }
 
 // TestInvariants_everywhere: whatever else can be called checks the table with

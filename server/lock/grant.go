@@ -92,15 +92,20 @@ func (t *Table) next(resource uint32, conversions bool) (uint32, wish) {
 	if conversions {
 		heads[1] = 0
 	}
-	if slot, w := t.nextRecovery(resource, heads); slot != 0 {
-		return slot, w
+	if t.recoveryFirst(resource) {
+		if slot, w := t.nextRecovery(resource, heads); slot != 0 {
+			return slot, w
+		}
+		if slot, w := t.nextJump(resource, conversions, Recovery); slot != 0 {
+			return slot, w
+		}
 	}
 	if head := cmp.Or(heads[0], heads[1]); head == 0 {
 		return 0, wish{}
 	} else if w := t.wishOf(head); t.fits(resource, &w, false) {
 		return head, w
 	}
-	return t.nextJump(resource, conversions)
+	return t.nextJump(resource, conversions, 0)
 }
 
 func (t *Table) wishOf(slot uint32) wish {

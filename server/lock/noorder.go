@@ -95,9 +95,10 @@ func (t *Table) dropJumpClass(c *contentionRecord, class uint32) {
 	t.jumpClasses.release(class)
 }
 
-// nextJump returns the first queued request with NoOrder that can be granted, 0
-// if none can be; waiting ones come after conversions, or not at all.
-func (t *Table) nextJump(resource uint32, conversions bool) (uint32, wish) {
+// nextJump returns the first queued request with NoOrder, and with the given flags
+// of jumpFlags, that can be granted, 0 if none can be; waiting ones come after
+// conversions, or not at all.
+func (t *Table) nextJump(resource uint32, conversions bool, with Flags) (uint32, wish) {
 	c := t.contentions.get(t.resources.get(resource).contention)
 	if c.jumps == 0 || c.passed >= t.overtakes() {
 		return 0, wish{}
@@ -113,7 +114,7 @@ func (t *Table) nextJump(resource uint32, conversions bool) (uint32, wish) {
 		class := t.jumpClasses.get(at)
 		first := t.jumps.get(class.head)
 		q := class.kind.queue
-		if q > last || best.slot != 0 && (q > place || q == place && first.rank > rank) {
+		if class.kind.flags&with != with || q > last || best.slot != 0 && (q > place || q == place && first.rank > rank) {
 			continue
 		}
 		if w := t.wishOf(first.lock); t.fits(resource, &w, false) {

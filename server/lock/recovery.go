@@ -123,10 +123,15 @@ func (t *Table) hasRemains(resource uint32) bool {
 	return false
 }
 
+// recoveryFirst reports whether queued Recovery requests come before all others.
+func (t *Table) recoveryFirst(resource uint32) bool {
+	return t.contentions.get(t.resources.get(resource).contention).recovery > 0 && t.hasRemains(resource)
+}
+
 // nextRecovery returns the Recovery request that stands before all others in the
 // queues with these heads, if it can be granted, else 0.
 func (t *Table) nextRecovery(resource uint32, heads [2]uint32) (uint32, wish) {
-	if t.contentions.get(t.resources.get(resource).contention).recovery == 0 || !t.hasRemains(resource) {
+	if !t.recoveryFirst(resource) {
 		return 0, wish{}
 	}
 	for _, head := range heads {

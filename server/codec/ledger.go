@@ -37,7 +37,7 @@ func ledgerBodyOf(m *raftlogv1.Command) state.Command {
 	case *raftlogv1.Command_FenceStarted:
 		x := b.FenceStarted
 		return state.FenceStarted{
-			Term: x.GetTerm(), Life: member.Life{Node: x.GetNode(), Incarnation: x.GetIncarnation()},
+			Term: x.GetTerm(), Life: lifeOf(x),
 			Method: x.GetMethod(), Device: x.GetDevice(), Agent: x.GetAgent(), Start: x.GetStartMs(),
 		}
 	case *raftlogv1.Command_FenceSeen:
@@ -49,7 +49,7 @@ func ledgerBodyOf(m *raftlogv1.Command) state.Command {
 		return c
 	case *raftlogv1.Command_FenceReleased:
 		x := b.FenceReleased
-		return state.FenceReleased{Term: x.GetTerm(), Life: member.Life{Node: x.GetNode(), Incarnation: x.GetIncarnation()}}
+		return state.FenceReleased{Term: x.GetTerm(), Life: lifeOf(x)}
 	case *raftlogv1.Command_FenceManual:
 		return state.FenceManual{Node: b.FenceManual.GetNode(), ManualFence: manualFromLog(b.FenceManual)}
 	}

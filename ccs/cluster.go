@@ -87,6 +87,11 @@ var lockSettings = []lockSetting{
 		count: func(g *LockGulm) *int { return &g.HighLocks },
 	},
 	{
+		key: "lt_drop_req_rate", doc: "seconds between two such requests to the nodes, while there are too many locks",
+		def: 10, low: 0.1, high: 3600,
+		seconds: func(g *LockGulm) *time.Duration { return &g.DropInterval },
+	},
+	{
 		key: "fence_retry_pause", doc: "seconds to wait after all fence methods of a node failed; doubles each time",
 		def: 5, low: 0.1, high: 3600,
 		seconds: func(g *LockGulm) *time.Duration { return &g.FenceRetryPause },
@@ -195,7 +200,6 @@ var oldLockKeys = map[string]string{
 	"ltpxport":               "remove it: there is no lock proxy any more, programs use the client library and core_port",
 	"ltpx_port":              "remove it: there is no lock proxy any more, programs use the client library and core_port",
 	"lt_partitions":          "remove it: there is one lock table, lock tables are no longer split",
-	"lt_drop_req_rate":       "remove it: above lt_high_locks cached locks are asked back every 10 seconds",
 	"prealloc_locks":         "remove it: memory is taken when it is needed; max_locks limits it",
 	"prealloc_holders":       "remove it: memory is taken when it is needed; max_locks limits it",
 	"prealloc_lkrqs":         "remove it: memory is taken when it is needed; max_requests_in_flight limits it",

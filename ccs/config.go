@@ -45,6 +45,8 @@ type LockGulm struct {
 	// HighLocks is the number of locks above which nodes are asked to give
 	// back locks that they only cache. It is not above MaxLocks.
 	HighLocks int
+	// DropInterval is how often they are asked, while there are more.
+	DropInterval time.Duration
 	// FenceRetryPause is the pause after all methods of a node failed; it
 	// doubles with each further round up to FenceRetryPauseMax.
 	FenceRetryPause, FenceRetryPauseMax time.Duration

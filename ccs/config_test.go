@@ -71,7 +71,7 @@ func TestDefaults(t *testing.T) {
 		HeartbeatRate: 2 * time.Second, AllowedMisses: 2,
 		CorePort: 40040, RaftPort: 40041, Durability: "disk",
 		MaxLocks: 4194304, MaxResources: 4194304, MaxSessions: 4096,
-		MaxRequestsInFlight: 1024, MaxLockspaces: 256, HighLocks: 1048576,
+		MaxRequestsInFlight: 1024, MaxLockspaces: 256, HighLocks: 1048576, DropInterval: 10 * time.Second,
 		FenceRetryPause: 5 * time.Second, FenceRetryPauseMax: time.Minute,
 		BreakerNodes: 10, BreakerPercent: 50, BreakerWindow: 30 * time.Second, TrustReboot: true, FenceServers: true,
 		FenceRehearsalInterval: 10 * time.Minute, FenceSettleTime: 30 * time.Second,

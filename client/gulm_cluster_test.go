@@ -134,10 +134,23 @@ func TestGulm_DropExpired(t *testing.T) {
 }
 
 // TestShed_aboveHighWater: nodes are asked to give back cached locks while there
-// are too many, and not any more once they did.
+// are too many, as often as lt_drop_req_rate says, and not any more once they did.
 func TestShed_aboveHighWater(t *testing.T) {
+	for name, c := range map[string]struct {
+		setting     string
+		least, most int // times in a minute
+	}{
+		"default": {"", 5, 6},
+		"often":   {"\nlt_drop_req_rate = 2.5", 23, 24},
+		"seldom":  {"\nlt_drop_req_rate = 45", 1, 2},
+	} {
+		t.Run(name, func(t *testing.T) { aboveHighWater(t, c.setting, c.least, c.most) })
+	}
+}
+
+func aboveHighWater(t *testing.T, setting string, least, most int) {
 	synctest.Test(t, func(t *testing.T) {
-		c := gulmtest.NewCluster(t, 1, gulmtest.ClusterOptions{Settings: "lt_high_locks = 2"})
+		c := gulmtest.NewCluster(t, 1, gulmtest.ClusterOptions{Settings: "lt_high_locks = 2" + setting})
 		defer c.Close()
 		c.StartAll()
 		c.AwaitMaster(time.Minute)
@@ -164,7 +177,7 @@ func TestShed_aboveHighWater(t *testing.T) {
 		}
 		locks = append(locks, n1.state("c", 0, client.PR, 0))
 		time.Sleep(time.Minute)
-		if n := asked(); n < 5 || n > 6 {
+		if n := asked(); n < least || n > most {
 			t.Fatalf("asked %d times in a minute for three locks of two", n)
 		}
 		n1.must(locks[0].UnlockWait(t.Context()))

@@ -119,7 +119,7 @@ func (s *Server) masterConfig() master.Config {
 			Sessions: uint64(lock.MaxSessions), InFlight: uint64(lock.MaxRequestsInFlight),
 		},
 	}
-	cfg.HighLocks = uint64(lock.HighLocks)
+	cfg.HighLocks, cfg.ShedInterval = uint64(lock.HighLocks), lock.DropInterval
 	cfg.TrustReboot = lock.TrustReboot
 	cfg.Breaker = master.Breaker{Nodes: lock.BreakerNodes, Percent: lock.BreakerPercent, Window: lock.BreakerWindow}
 	if lock.FenceServers {

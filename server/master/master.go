@@ -79,7 +79,8 @@ type Config struct {
 	CheckInterval time.Duration
 	// HighLocks is the number of locks above which sessions are asked to give
 	// back cached ones, every ShedInterval; 0 for never.
-	HighLocks uint64
+	HighLocks    uint64
+	ShedInterval time.Duration
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -101,6 +102,7 @@ func New(cfg Config) *Master {
 	setDefault(&cfg.MaxInFlight, DefaultMaxInFlight)
 	setDefault(&cfg.MaxQueued, DefaultMaxQueued)
 	setDefault(&cfg.CheckInterval, DefaultCheckInterval)
+	setDefault(&cfg.ShedInterval, DefaultShedInterval)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}

@@ -7,9 +7,9 @@ import (
 	"lock_gulmd/server/state"
 )
 
-// ShedInterval is how often sessions are asked to give back locks that they only
-// cache, while there are too many.
-const ShedInterval = 10 * time.Second
+// DefaultShedInterval is how often sessions are asked to give back locks that they
+// only cache, while there are too many.
+const DefaultShedInterval = 10 * time.Second
 
 // shed asks all sessions to give back cached locks while the lock table holds more
 // than Config.HighLocks. It is a hint: no command, no answer, and a session without
@@ -21,7 +21,7 @@ func (t *term) shed(ctx context.Context) error {
 		return nil
 	}
 	above := false
-	for sleep(ctx, ShedInterval) {
+	for sleep(ctx, t.m.cfg.ShedInterval) {
 		locks := 0
 		t.m.cfg.Machine.View(func(s *state.State) { locks = s.Locks().Counts().Locks })
 		if uint64(locks) <= high {

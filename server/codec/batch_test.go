@@ -62,6 +62,7 @@ func randomBatch(pick func(int) int) *state.Batch {
 				r.Name = make([]byte, n)
 				r.Name[0], r.Name[n-1] = byte(pick(256)), byte(pick(256))
 			}
+			r.Entries = randomEntries(pick, number)
 			g.Requests = append(g.Requests, r)
 		}
 		b.Groups = append(b.Groups, g)

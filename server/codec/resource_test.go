@@ -31,6 +31,7 @@ func resourceToLog(r *lock.ResourceState) *raftlogv1.Resource {
 		p.StampMs, p.Blocking = l.Stamp, uint32(l.Blocking)
 		p.Status, p.Denied, p.Origin = uint32(l.Status), uint32(l.Denied), l.Origin
 		p.Owner, p.Set, p.TimeoutMs, p.Since = l.Owner, uint64(l.Set), l.Timeout, l.Since
+		p.Sub = l.Sub
 		out.Locks[i] = p
 	}
 	return out
@@ -49,13 +50,14 @@ func extremes() []lock.ResourceState {
 				Session: math.MaxUint64, ID: math.MaxUint64, Queue: 255, Granted: 255, Requested: 255, Flags: math.MaxUint32,
 				Blocking: 255, Token: math.MaxUint64, Order: math.MaxUint64, Changed: math.MaxUint64, Stamp: -1, Status: 255,
 				Denied: 255, Origin: math.MaxUint32, Owner: math.MaxUint64, Set: math.MaxUint64, Timeout: math.MaxUint32, Since: math.MaxUint64,
+				Sub: math.MaxUint64,
 			}},
 		},
 		{
 			Lockspace: 1, Name: []byte("name"), Value: []byte("value"), ValueVersion: 2, Overtaken: 3,
 			Locks: []lock.LockState{{
 				Session: 4, ID: 5, Queue: 1, Granted: 2, Requested: 3, Flags: 6, Blocking: 7, Token: 8, Order: 9, Changed: 10,
-				Stamp: 11, Status: 12, Denied: 13, Origin: 14, Owner: 15, Set: 16, Timeout: 17, Since: 18,
+				Stamp: 11, Status: 12, Denied: 13, Origin: 14, Owner: 15, Set: 16, Timeout: 17, Since: 18, Sub: 19,
 			}, {Session: 1}},
 		},
 	}

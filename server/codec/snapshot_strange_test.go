@@ -74,10 +74,11 @@ func TestSnapshot_strange(t *testing.T) {
 		return find(rs, func(r *raftlogv1.Record) bool { return r.GetResources() != nil }).GetResources().GetResources()[0]
 	}
 	file := func(rs []*raftlogv1.Record) *raftlogv1.RangeFile {
-		return find(rs, func(r *raftlogv1.Record) bool {
-			f := r.GetRangeFiles().GetFiles()
-			return len(f) > 0 && len(f[0].GetRanges()) > 0 && len(f[0].GetWaits()) > 0
-		}).GetRangeFiles().GetFiles()[0]
+		waited := func(f *raftlogv1.RangeFile) bool { return len(f.GetRanges()) > 0 && len(f.GetWaits()) > 0 }
+		files := find(rs, func(r *raftlogv1.Record) bool {
+			return slices.ContainsFunc(r.GetRangeFiles().GetFiles(), waited)
+		}).GetRangeFiles().GetFiles()
+		return files[slices.IndexFunc(files, waited)]
 	}
 	later := func(m proto.Message) {
 		m.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 99, protowire.VarintType), 1))

@@ -40,7 +40,9 @@ func randomState(seed uint64, commands int) *state.State {
 				Node: node, BootID: "boot", LoginID: member.LoginID{byte(rng.IntN(3) + 1)}, Process: "lockd", Watchdog: int64(rng.IntN(3)),
 			}})
 			if number := r.Login.Number; number != 0 && s.Applied(number) == 0 {
-				apply(&state.Batch{Groups: []state.Group{{Session: number, Requests: []state.Request{{Seq: 1, Op: state.OpJoin, Name: []byte("gfs\xff")}}}}})
+				apply(&state.Batch{Groups: []state.Group{{Session: number, Requests: []state.Request{
+					{Seq: 1, Op: state.OpJoin, Name: []byte("gfs\xff")}, {Seq: 2, Op: state.OpJoin, Name: []byte("mounted")},
+				}}}})
 			}
 		case k == 9:
 			apply(state.Expire{Term: 3, Life: life, Seen: index, Reason: "silent – lange"})
@@ -79,6 +81,8 @@ func randomRequests(rng *rand.Rand, s *state.State, apply func(state.Command) st
 		})
 		if rng.IntN(3) == 0 {
 			randomRange(rng, &g.Requests[i])
+		} else if rng.IntN(3) == 0 {
+			randomOther(rng, &g.Requests[i])
 		}
 	}
 	apply(&state.Batch{Groups: []state.Group{g}})

@@ -231,6 +231,11 @@ func chooseGulm(pick source, r *state.Request) {
 	}
 	if r.Op < state.OpGulmDrop {
 		r.Flags = lock.Flags(flags[pick(len(flags))])
+		if pick(4) == 0 { // on names of their own, since parts and wholes of a key exclude each other
+			r.Flags |= lock.Flags(lock.GulmRange)
+			r.Name = append([]byte("p"), r.Name...)
+			r.Range = state.Range{Start: uint64(pick(8)), End: uint64(4 + pick(8))}
+		}
 		return
 	}
 	r.Name = r.Name[:min(len(r.Name), pick(2))]

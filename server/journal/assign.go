@@ -83,7 +83,8 @@ func (p *Space) mountedAlive() bool {
 }
 
 // unproved reports whether a journal belongs to a mount, which is the first one
-// or dead and not fenced, or waits for more than a replay: nobody may replay all journals then.
+// or dead and not fenced, or waits for more than a replay: nobody may replay all
+// journals then.
 func (p *Space) unproved() bool {
 	return slices.ContainsFunc(p.Journals, func(j Journal) bool { return j.Mounter != 0 || j.doubted() })
 }

@@ -1,133 +1,11 @@
 package journal
 
 import (
+	"cmp"
 	"slices"
 
 	"lock_gulmd/server/reason"
 )
-
-// Limits of what the ledger keeps.
-const (
-	// MaxJournals is how many journals a lockspace may have.
-	MaxJournals = 1024
-	// MaxText bounds the reason of a failed recovery, in bytes.
-	MaxText = 256
-	// MaxFailed is how many mounters that failed a recovery are remembered.
-	MaxFailed = 64
-	// NoJID is the journal of a mount that has none.
-	NoJID = -1
-)
-
-// Life is one life of a node.
-type Life struct {
-	Node        string
-	Incarnation uint64
-}
-
-// MountState is where a mount stands. The numbers stand in snapshots.
-type MountState uint8
-
-// The states of a mount.
-const (
-	// Waiting: for the first mounter, a fence, or a journal.
-	Waiting MountState = iota
-	// First: it replays all journals; everybody else waits.
-	First
-	// Mounted: it works.
-	Mounted
-)
-
-// Mount is one node's mount of a lockspace.
-type Mount struct {
-	Session   uint64
-	Life      Life
-	Spectator bool
-	State     MountState
-	// JID is the mount's journal, NoJID while it waits and for spectators.
-	JID int
-	// Dead: its node is expired. The mount ends when the fence is proved.
-	Dead bool
-	// Changed is the log index of the last change that the session must know.
-	Changed uint64
-	// Since is when the state began, the master's unix milliseconds.
-	Since int64
-}
-
-// Remains are the locks that one life left in the lockspace: they are released
-// when the journal is recovered.
-type Remains struct {
-	Life Life
-	// Sessions are those that left them, at least one: the origins of the remains
-	// in the lock table.
-	Sessions []uint64
-	// Doubted: a later failure of the node is not fenced yet. They wait for that
-	// fence as well.
-	Doubted bool
-	// Word: an operator must acknowledge that the node is gone. Nobody replays the
-	// journal before, and they wait for that as well.
-	Word bool
-}
-
-// waits reports whether more than a replay is waited for.
-func (r *Remains) waits() bool { return r.Doubted || r.Word }
-
-// Journal is one journal of a lockspace.
-type Journal struct {
-	// Mounter is the session that has it mounted, 0 for none.
-	Mounter uint64
-	// Left are those who left it dirty, oldest first; none if it is clean. The
-	// first mounter may have a dirty one mounted.
-	Left []Remains
-	// Recoverer is the session that replays it, 0 for none.
-	Recoverer uint64
-	// Changed is the log index at which it got its recoverer.
-	Changed uint64
-	// Since is when its state began, the master's unix milliseconds.
-	Since int64
-	// Begun counts recoveries since it became dirty; Failed are sessions that
-	// could not replay it, newest last, and Error is what the newest said.
-	Begun  uint32
-	Failed []uint64
-	Error  string
-}
-
-// Dirty reports whether the journal must be replayed.
-func (j *Journal) Dirty() bool { return len(j.Left) > 0 }
-
-// Space is a lockspace with journals.
-type Space struct {
-	Lockspace uint32
-	// Journals are by jid.
-	Journals []Journal
-	// Mounts are in the order in which they were asked for.
-	Mounts []Mount
-	// Late are remains whose journal is recovered: they wait for a fence or an
-	// operator's word only.
-	Late []Remains
-}
-
-// EventKind is what a session is told.
-type EventKind uint8
-
-// The kinds.
-const (
-	// EventMounted: the mount that waited has its journal.
-	EventMounted EventKind = iota + 1
-	// EventRecover: replay a journal.
-	EventRecover
-)
-
-// Event is for the session that mounts.
-type Event struct {
-	Session   uint64
-	Kind      EventKind
-	Lockspace uint32
-	JID       int
-	// First says with EventMounted that all journals are to be replayed.
-	First bool
-	// Life says with EventRecover who left the journal last.
-	Life Life
-}
 
 // Ledger knows all lockspaces with journals. The zero value is ready. Not safe
 // for concurrent use.
@@ -296,116 +174,6 @@ func (l *Ledger) Abandon(lockspace uint32, session uint64) reason.Reason {
 	return reason.None
 }
 
-// Expire notes that a life is declared dead. Nothing is handed on: it may still
-// be writing, into its journal and into those that it recovers. What its node
-// left before is doubted.
-func (l *Ledger) Expire(life Life) {
-	for i := range l.spaces {
-		for k := range l.spaces[i].Mounts {
-			if m := &l.spaces[i].Mounts[k]; m.Life == life {
-				m.Dead = true
-			}
-		}
-	}
-	l.doubt(life.Node, true)
-}
-
-// doubt marks what a node left.
-func (l *Ledger) doubt(node string, doubted bool) {
-	l.each(node, func(r *Remains) { r.Doubted = doubted })
-}
-
-// each calls visit for all that a node left.
-func (l *Ledger) each(node string, visit func(*Remains)) {
-	mark := func(left []Remains) {
-		for i := range left {
-			if left[i].Life.Node == node {
-				visit(&left[i])
-			}
-		}
-	}
-	for i := range l.spaces {
-		mark(l.spaces[i].Late)
-		for k := range l.spaces[i].Journals {
-			mark(l.spaces[i].Journals[k].Left)
-		}
-	}
-}
-
-// Trust is for a node whose fence is proved: what it left before is not doubted
-// any more. It returns what is to be released now, by lockspace. Settle follows,
-// for every lockspace.
-func (l *Ledger) Trust(node string) []Release {
-	l.doubt(node, false)
-	return l.due()
-}
-
-// Concede is for a node that an operator acknowledged: what it left does not wait
-// for that any more. It returns what is to be released now, by lockspace.
-func (l *Ledger) Concede(node string) []Release {
-	l.each(node, func(r *Remains) { r.Word = false })
-	return l.due()
-}
-
-// Awaits reports whether anything that a node left waits for an operator's word.
-func (l *Ledger) Awaits(node string) bool {
-	found := false
-	l.each(node, func(r *Remains) { found = found || r.Word })
-	return found
-}
-
-// due takes out the late remains that wait for nothing any more, and hands out
-// what can be had now.
-func (l *Ledger) due() []Release {
-	var out []Release
-	for i := len(l.spaces) - 1; i >= 0; i-- {
-		p := &l.spaces[i]
-		var due []Remains
-		for _, r := range p.Late {
-			if !r.waits() {
-				due = append(due, r)
-			}
-		}
-		p.Late = slices.DeleteFunc(p.Late, func(r Remains) bool { return !r.waits() })
-		if len(due) > 0 {
-			out = append(out, Release{p.Lockspace, due})
-		}
-		l.assign(p)
-		l.sweep(p.Lockspace)
-	}
-	return out
-}
-
-// Release is what is to be released in one lockspace.
-type Release struct {
-	Lockspace uint32
-	Left      []Remains
-}
-
-// Settle ends the mount of a life whose fence is proved, if it has one in this
-// lockspace: its journal is dirty, and what the sessions left is released when it is
-// recovered. left must name the session that mounted. If the life has no journal
-// mounted, but left one that is still dirty, what the sessions left goes with that.
-// With word an operator must acknowledge first that the node is gone. It reports
-// false if the life had no journal there at all.
-func (l *Ledger) Settle(lockspace uint32, life Life, left []uint64, word bool) bool {
-	p := l.space(lockspace)
-	if p == nil {
-		return false
-	}
-	had := false
-	if i := slices.IndexFunc(p.Mounts, func(m Mount) bool { return m.Life == life }); i >= 0 {
-		had = p.Mounts[i].JID != NoJID
-		l.end(p, p.Mounts[i].Session, left, word)
-	}
-	if jid := p.leftBy(life); !had && jid != NoJID {
-		p.Journals[jid].leave(life, left, word)
-		had = true
-	}
-	l.sweep(lockspace)
-	return had
-}
-
 // end removes a mount; if somebody left something its journal becomes dirty.
 func (l *Ledger) end(p *Space, session uint64, left []uint64, word bool) {
 	i := slices.IndexFunc(p.Mounts, func(m Mount) bool { return m.Session == session })
@@ -452,10 +220,6 @@ func (l *Ledger) sweep(lockspace uint32) {
 	}
 }
 
-func (p *Space) empty() bool {
-	return len(p.Mounts) == 0 && len(p.Late) == 0 && !slices.ContainsFunc(p.Journals, func(j Journal) bool { return j.Dirty() })
-}
-
 // takeBack takes a recovery from its mounter.
 func (l *Ledger) takeBack(j *Journal) { j.Recoverer, j.Changed, j.Since = 0, 0, l.stamp }
 
@@ -476,15 +240,7 @@ func (l *Ledger) clean(p *Space, j *Journal) []Remains {
 }
 
 func (l *Ledger) find(lockspace uint32) (int, bool) {
-	return slices.BinarySearchFunc(l.spaces, lockspace, func(p Space, n uint32) int {
-		switch {
-		case p.Lockspace < n:
-			return -1
-		case p.Lockspace > n:
-			return 1
-		}
-		return 0
-	})
+	return slices.BinarySearchFunc(l.spaces, lockspace, func(p Space, n uint32) int { return cmp.Compare(p.Lockspace, n) })
 }
 
 // space returns a lockspace with journals, nil if it has none.
@@ -493,22 +249,6 @@ func (l *Ledger) space(lockspace uint32) *Space {
 		return &l.spaces[at]
 	}
 	return nil
-}
-
-// mount returns the mount of a session, nil if it has none.
-func (p *Space) mount(session uint64) *Mount {
-	for i := range p.Mounts {
-		if p.Mounts[i].Session == session {
-			return &p.Mounts[i]
-		}
-	}
-	return nil
-}
-
-// mounts reports whether a session that is not dead has asked for a mount.
-func (p *Space) mounts(session uint64) bool {
-	m := p.mount(session)
-	return m != nil && !m.Dead
 }
 
 // clip cuts a text to MaxText bytes, and no character in two.

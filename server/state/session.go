@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -23,15 +24,7 @@ type kept struct {
 }
 
 func (s *State) searchNumbers(session uint64) (int, bool) {
-	return slices.BinarySearchFunc(s.numbers, session, func(n numbers, session uint64) int {
-		switch {
-		case n.session < session:
-			return -1
-		case n.session > session:
-			return 1
-		}
-		return 0
-	})
+	return slices.BinarySearchFunc(s.numbers, session, func(n numbers, session uint64) int { return cmp.Compare(n.session, session) })
 }
 
 func (s *State) findNumbers(session uint64) *numbers {

@@ -128,7 +128,10 @@ func (t *Table) checkResource(slot uint32) (int, error) {
 		// Those that ignore the order depend on a limit, which may have changed.
 		c := t.contentions.get(r.contention)
 		w := t.wishOf(c.first())
-		due, _ := t.nextRecovery(slot, [2]uint32{c.convertHead, c.waitHead})
+		due := uint32(0)
+		if t.recoveryFirst(slot) {
+			due, _ = t.nextRecovery(slot, [2]uint32{c.convertHead, c.waitHead})
+		}
 		if due != 0 || t.fits(slot, &w, false) {
 			return 0, fmt.Errorf("resource %q: a queued request could be granted and is not", t.name(r))
 		}

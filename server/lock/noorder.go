@@ -47,11 +47,11 @@ func (t *Table) jumpIn(slot uint32, l *lockRecord, ahead bool) {
 	case ahead:
 		c.firstRank--
 		j.rank = c.firstRank
-		pushFront(&t.jumps, &list.head, &list.tail, at)
+		pushFront(&t.jumps, (*jumpRecord).chain, &list.head, &list.tail, at)
 	default:
 		c.lastRank++
 		j.rank = c.lastRank
-		pushBack(&t.jumps, &list.head, &list.tail, at)
+		pushBack(&t.jumps, (*jumpRecord).chain, &list.head, &list.tail, at)
 	}
 }
 
@@ -73,7 +73,7 @@ func (t *Table) jumpOut(l *lockRecord) {
 	at := t.notes.get(l.note).jump
 	slot := t.jumps.get(at).class
 	class := t.jumpClasses.mut(slot)
-	unlink(&t.jumps, &class.head, &class.tail, at)
+	unlink(&t.jumps, (*jumpRecord).chain, &class.head, &class.tail, at)
 	t.notes.mut(l.note).jump = 0
 	t.jumps.release(at)
 	if class.head == 0 {

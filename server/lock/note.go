@@ -35,12 +35,6 @@ type noteRecord struct {
 	links          // in the list of those that wait
 }
 
-// watchList has the requests with a note that wait, oldest first.
-type watchList struct {
-	head, tail uint32
-	count      int
-}
-
 // note writes down the terms of a request that is about to be granted or queued.
 func (t *Table) note(slot uint32, terms Terms) {
 	if terms == (Terms{}) {
@@ -87,9 +81,7 @@ func (t *Table) watch(slot uint32) {
 }
 
 func (t *Table) listNote(at uint32) {
-	w := &t.watched
-	pushBack(&t.notes, &w.head, &w.tail, at)
-	w.count++
+	enlist(&t.notes, (*noteRecord).chain, &t.watched, at)
 }
 
 // unwatch ends the wait of a lock with a note: what was said of the request does
@@ -101,9 +93,7 @@ func (t *Table) unwatch(slot uint32) {
 	}
 	n := t.notes.mut(at)
 	if n.listed != 0 {
-		w := &t.watched
-		unlink(&t.notes, &w.head, &w.tail, at)
-		w.count--
+		delist(&t.notes, (*noteRecord).chain, &t.watched, at)
 	}
 	n.listed, n.since, n.timeout = 0, 0, 0
 	if n.owner == 0 && n.set == 0 {

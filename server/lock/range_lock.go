@@ -108,7 +108,7 @@ func (t *rangeTable) addWait(holder uint32, wait rangeWait) {
 // listWait appends a waiting request to its owner's list.
 func (t *rangeTable) listWait(party, slot uint32) {
 	p := t.parties.mut(party)
-	pushBack(&t.waits, &p.waitHead, &p.waitTail, slot)
+	pushBack(&t.waits, (*rangeWait).chain, &p.waitHead, &p.waitTail, slot)
 }
 
 // dropWait removes a waiting request and returns where others may be granted
@@ -122,7 +122,7 @@ func (t *rangeTable) dropWait(slot uint32) rangeRegion {
 	f.waits = root
 	f.waiting--
 	p := t.parties.mut(h.party)
-	unlink(&t.waits, &p.waitHead, &p.waitTail, slot)
+	unlink(&t.waits, (*rangeWait).chain, &p.waitHead, &p.waitTail, slot)
 	t.unlistTimed(slot)
 	remove(&t.waitIndex, &t.waits, slot)
 	t.waits.release(slot)

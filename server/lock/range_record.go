@@ -31,8 +31,7 @@ type rangeWait struct {
 	holder     uint32
 	links             // of the same owner
 	timeout    uint32 // milliseconds, 0 for ever
-	later      uint32 // in the list of those with a time-out
-	earlier    uint32
+	byTime     links  // in the list of those with a time-out
 	kind       RangeKind
 	recovery   bool // passes remains
 	spared     bool // never the victim of a deadlock
@@ -78,6 +77,9 @@ type rangeSession struct {
 	frozen  bool
 	doubted bool // remains that nobody may pass
 }
+
+// timed are the links in the list of requests with a time-out.
+func (w *rangeWait) timed() *links { return &w.byTime }
 
 func rangeHash(a, b uint64) uint32 { return uint32(mix64(a*0x9e3779b97f4a7c15 + b)) }
 
@@ -156,7 +158,7 @@ func (t *rangeTable) makeHolder(o RangeOwner, key uint32) uint32 {
 	holder, h := t.holders.alloc()
 	p := t.parties.mut(party)
 	h.party, h.file = party, file
-	pushFront(&t.holders, &p.holders, nil, holder)
+	pushFront(&t.holders, (*rangeHolder).chain, &p.holders, nil, holder)
 	insert(&t.holderIndex, &t.holders, holder)
 	return holder
 }
@@ -166,7 +168,7 @@ func (t *rangeTable) makeParty(o RangeOwner) uint32 {
 	party, p := t.parties.alloc()
 	s := t.sessions.mut(seat)
 	p.owner, p.seat = o, seat
-	pushFront(&t.parties, &s.parties, nil, party)
+	pushFront(&t.parties, (*rangeParty).chain, &s.parties, nil, party)
 	insert(&t.partyIndex, &t.parties, party)
 	return party
 }
@@ -189,7 +191,7 @@ func (t *rangeTable) sweepHolder(holder uint32) {
 	if h.held+h.waiting != 0 {
 		return
 	}
-	unlink(&t.holders, &t.parties.mut(h.party).holders, nil, holder)
+	unlink(&t.holders, (*rangeHolder).chain, &t.parties.mut(h.party).holders, nil, holder)
 	remove(&t.holderIndex, &t.holders, holder)
 	t.holders.release(holder)
 	t.sweepParty(h.party)
@@ -200,7 +202,7 @@ func (t *rangeTable) sweepParty(party uint32) {
 	if p.holders != 0 {
 		return
 	}
-	unlink(&t.parties, &t.sessions.mut(p.seat).parties, nil, party)
+	unlink(&t.parties, (*rangeParty).chain, &t.sessions.mut(p.seat).parties, nil, party)
 	remove(&t.partyIndex, &t.parties, party)
 	t.parties.release(party)
 	t.sweepSession(p.seat)

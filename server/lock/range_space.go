@@ -105,10 +105,7 @@ func (t *Table) RangeUnlock(s Session, req RangeRequest) Reply {
 	if invariants {
 		defer t.mustHold()
 	}
-	_, file, why := t.rangeFile(s, &req)
-	if why == reason.None && req.Flags&^RangeFlock != 0 {
-		why = reason.Invalid
-	}
+	file, why := t.plainRange(s, &req)
 	if why != reason.None {
 		return refuse(why)
 	}
@@ -125,10 +122,7 @@ func (t *Table) RangeUnlock(s Session, req RangeRequest) Reply {
 // token if nothing does, TryFailed with Conflicts otherwise, of which it returns
 // MaxConflicts at most; or Refused with Invalid or NoLockspace.
 func (t *Table) RangeTest(s Session, req RangeRequest) Reply {
-	_, file, why := t.rangeFile(s, &req)
-	if why == reason.None && req.Flags&^RangeFlock != 0 {
-		why = reason.Invalid
-	}
+	file, why := t.plainRange(s, &req)
 	if why != reason.None {
 		return refuse(why)
 	}
@@ -161,10 +155,7 @@ func (t *Table) RangeClose(s Session, req RangeRequest) Reply {
 		req.Name = []byte{0} // any, to pass the checks
 	}
 	req.Start, req.End, req.Kind = 0, 0, RangeRead
-	_, file, why := t.rangeFile(s, &req)
-	if why == reason.None && req.Flags&^RangeFlock != 0 {
-		why = reason.Invalid
-	}
+	file, why := t.plainRange(s, &req)
 	if why != reason.None {
 		return refuse(why)
 	}
@@ -199,6 +190,15 @@ func (t *Table) rangeFile(s Session, req *RangeRequest) (*owner, uint32, reason.
 		return nil, 0, reason.NoLockspace
 	}
 	return o, t.findRangeName(req), reason.None
+}
+
+// plainRange is rangeFile for what takes no flag but RangeFlock.
+func (t *Table) plainRange(s Session, req *RangeRequest) (uint32, reason.Reason) {
+	_, file, why := t.rangeFile(s, req)
+	if why == reason.None && req.Flags&^RangeFlock != 0 {
+		why = reason.Invalid
+	}
+	return file, why
 }
 
 // inUse reports whether a session uses a number: for a lock, for a request for a

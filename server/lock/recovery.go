@@ -129,11 +129,9 @@ func (t *Table) recoveryFirst(resource uint32) bool {
 }
 
 // nextRecovery returns the Recovery request that stands before all others in the
-// queues with these heads, if it can be granted, else 0.
+// queues with these heads, if it can be granted, else 0. It is asked only where
+// recoveryFirst.
 func (t *Table) nextRecovery(resource uint32, heads [2]uint32) (uint32, wish) {
-	if !t.recoveryFirst(resource) {
-		return 0, wish{}
-	}
 	for _, head := range heads {
 		if slot := t.firstRecovery(head); slot != 0 {
 			if w := t.wishOf(slot); t.fits(resource, &w, false) {

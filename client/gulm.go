@@ -277,9 +277,9 @@ func (g *Gulm) DropExpired(ctx context.Context, node string, mask []byte) (int, 
 // Withdraw gives up what this process holds on keys that match a mask of at least
 // one byte, as if its node had died there: it stays in the way of others until
 // DropExpired, byte ranges of files of such names included; calls that wait for one
-// fail with gulmerr.ErrCanceled. The caller has stopped all I/O there; the locks are gone when
-// Withdraw begins. It returns how many locks these were. gulmerr.ErrInUse in a
-// lockspace with journals, see Mount.Withdraw.
+// fail with gulmerr.ErrCanceled. The caller has stopped all I/O there; the locks are
+// gone when Withdraw begins. It returns how many locks these were. gulmerr.ErrInUse
+// in a lockspace with journals, see Mount.Withdraw.
 func (g *Gulm) Withdraw(ctx context.Context, mask []byte) (int, error) {
 	if len(mask) == 0 {
 		return 0, fmt.Errorf("withdraw from lockspace %q: %w", g.space.name, gulmerr.New(ErrInvalid, "the mask is empty"))

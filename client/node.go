@@ -280,8 +280,9 @@ func (n *Node) Logout(ctx context.Context) error {
 
 // Close ends the node without a word to the servers, as a crash would: they
 // expire the node after its expiry time, with all its other processes, keep its
-// locks frozen, and fence it. Use Logout where that is not wanted. When Close returns, no goroutine of the node is left. It always
-// returns nil, also when it is repeated.
+// locks frozen, and fence it. Use Logout where that is not wanted. When Close
+// returns, no goroutine of the node is left. It always returns nil, also when it is
+// repeated.
 func (n *Node) Close() error {
 	_ = n.finish(ErrClosed)
 	n.stop()

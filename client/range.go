@@ -99,10 +99,10 @@ func (n *Node) NewRangeOwner() RangeOwner {
 // The number of r.Owner is also that of WithOwner: an owner that takes locks as
 // well as ranges, and gets into a circle with others over both, is told ErrDeadlock
 // if its request is the youngest of the circle and has not NoVictim; the text spells
-// the circle out. Other options are refused with ErrInvalid. If ctx ends first, the request is
-// withdrawn, and RangeLock returns when the servers have said so: with ctx's error
-// if nothing is left of it, without an error if it was granted before. That cannot
-// be undone without losing what the owner had there.
+// the circle out. Other options are refused with ErrInvalid. If ctx ends first, the
+// request is withdrawn, and RangeLock returns when the servers have said so: with
+// ctx's error if nothing is left of it, without an error if it was granted before.
+// That cannot be undone without losing what the owner had there.
 func (ls *Lockspace) RangeLock(ctx context.Context, name string, r Range, options ...Option) (token uint64, err error) {
 	return ls.rangeLock(ctx, name, r, 0, options...)
 }

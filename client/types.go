@@ -75,8 +75,8 @@ func join(a, b Mode) Mode {
 type Flag uint32
 
 const (
-	// NotifyHolders (NOQUEUEBAST, GULM: Do_CB), with TryLock or TryConvert: those in the way get a blocking
-	// callback although nobody waits for them.
+	// NotifyHolders (NOQUEUEBAST, GULM: Do_CB), with TryLock or TryConvert: those in
+	// the way get a blocking callback although nobody waits for them.
 	NotifyHolders = Flag(gulmv1.Flag_FLAG_NOQUEUEBAST)
 	// NoBlocking (NOCALLBACKS here, GULM: NoCallBacks), with Lock and TryLock: this
 	// lock never gets a blocking callback.

@@ -51,8 +51,8 @@ var aliases = []struct{ newer, older string }{
 }
 
 // input returns what the agent gets, in order: the step's own parameters, with
-// action put in the place of any that they name and without verify; the missing halves of old and
-// new key names; action and option; nodename.
+// action put in the place of any that they name and without verify; the missing
+// halves of old and new key names; action and option; nodename.
 //
 // Two different values for what an agent may take as one parameter are refused:
 // agents differ in which of them wins, and a wrong plug is a wrong machine. For

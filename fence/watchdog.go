@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// WatchdogAgent is the name of the agent that waits until the node's own watchdog must have reset it. It
-// proves something only for a node whose watchdog is armed.
+// WatchdogAgent is the name of the agent that waits until the node's own watchdog
+// must have reset it. It proves something only for a node whose watchdog is armed.
 const WatchdogAgent = "fence_watchdog"
 
 // Keys that tell the agent what the node was told and said at login, in

@@ -41,7 +41,8 @@ var (
 	ErrNodeExpired = errors.New("node is expired")
 	// ErrNotFenced: an earlier incarnation of the node is not fenced yet; wait.
 	ErrNotFenced = errors.New("earlier incarnation of the node is not fenced yet")
-	// ErrStaleIncarnation: another boot of the node is logged in, or the session is of an older life.
+	// ErrStaleIncarnation: another boot of the node is logged in, or the session is
+	// of an older life.
 	ErrStaleIncarnation = errors.New("stale incarnation")
 	// ErrNoSession: the session is unknown; log in again.
 	ErrNoSession = errors.New("no such session")

@@ -69,10 +69,10 @@ type GulmRequest struct {
 }
 
 // Gulm brings a holder into a state: Granted, Queued, Unlocked (with NL), or
-// Refused with TryFailed, which leaves what it has as it is; InUse if it is about a part of a key that somebody has as a
-// whole, or the other way round; Busy while an earlier
-// request of the holder waits; NotHeld for an unlock of nothing; and what else
-// Lock refuses. An unlock ends also what waits.
+// Refused with TryFailed, which leaves what it has as it is; InUse if it is about a
+// part of a key that somebody has as a whole, or the other way round; Busy while an
+// earlier request of the holder waits; NotHeld for an unlock of nothing; and what
+// else Lock refuses. An unlock ends also what waits.
 func (t *Table) Gulm(s Session, req GulmRequest) Reply {
 	if invariants {
 		defer t.mustHold()

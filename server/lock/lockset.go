@@ -129,9 +129,9 @@ func (t *Table) inSet(s Session, slot uint32, id ID) bool {
 
 // LockSet takes several locks, all or nothing: Granted, with the number of locks
 // in Number; Queued, and an EventDenied or the grants follow; or Refused with
-// TryFailed, Invalid, NoSession, NodeExpired, NoLockspace, InUse (see Lock) or Limit, which leaves
-// nothing behind. Each lock is told of by an EventGranted when the set is whole,
-// also if that is at once; the set itself is gone then.
+// TryFailed, Invalid, NoSession, NodeExpired, NoLockspace, InUse (see Lock) or
+// Limit, which leaves nothing behind. Each lock is told of by an EventGranted when
+// the set is whole, also if that is at once; the set itself is gone then.
 func (t *Table) LockSet(s Session, req SetRequest) Reply {
 	if invariants {
 		defer t.mustHold()

@@ -19,8 +19,9 @@ type LockRequest struct {
 
 // Lock makes a lock: Granted, Queued (an EventGranted or EventDenied follows), or
 // Refused with TryFailed, Invalid, NoLockspace, Limit, or InUse while users of the
-// GULM layer have parts of the name, which leaves nothing behind. With Orphan it takes an orphan over: Granted, or Refused with NotHeld
-// if there is none of that name, TryFailed if there is one in another mode.
+// GULM layer have parts of the name, which leaves nothing behind. With Orphan it
+// takes an orphan over: Granted, or Refused with NotHeld if there is none of that
+// name, TryFailed if there is one in another mode.
 func (t *Table) Lock(s Session, req LockRequest) Reply {
 	if invariants {
 		defer t.mustHold()

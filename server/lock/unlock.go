@@ -15,9 +15,9 @@ type UnlockRequest struct {
 }
 
 // Unlock gives up a lock whatever queue it stands in: Unlocked, or Refused with
-// NotHeld, Invalid (also for a lock of the GULM layer), or Busy for a lock of a set that waits. It also ends a lock
-// that was denied, which is how its session says that it knows, and a set that
-// waits or was denied.
+// NotHeld, Invalid (also for a lock of the GULM layer), or Busy for a lock of a set
+// that waits. It also ends a lock that was denied, which is how its session says
+// that it knows, and a set that waits or was denied.
 func (t *Table) Unlock(s Session, req UnlockRequest) Reply {
 	if invariants {
 		defer t.mustHold()

@@ -235,7 +235,8 @@ func TestHub_refusedEnds(t *testing.T) {
 }
 
 // TestHub_outOfOrder: a gap closes the stream. What was answered before it can be
-// taken; the index stays before the gap, since what comes after it is dropped, and a session resumes behind the last index that it was told.
+// taken; the index stays before the gap, since what comes after it is dropped, and a
+// session resumes behind the last index that it was told.
 func TestHub_outOfOrder(t *testing.T) {
 	h := NewHub(0)
 	o := h.Attach(1, 4, nil)

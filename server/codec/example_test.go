@@ -70,6 +70,7 @@ func examples() []state.Command {
 		state.EndSession{Term: 43, Session: 44, Seen: 45, Silent: 46},
 		state.PauseFencing{Term: 47, Reason: "9 of 12 nodes vanished", Operator: "bob"},
 		state.ResumeFencing{Term: 48, Operator: "carol", Reason: "the switch is back"},
+		state.ForgetVanished{Term: 49, Lives: []member.Life{life, {Node: "node2", Incarnation: 50}}},
 		state.FenceStarted{Term: 26, Life: life, Method: "power", Device: "apc1", Agent: "fence_apc off", Start: 27},
 		state.FenceSeen{Term: 28, Node: "nodé1", Alive: 3, Outlets: []member.Outlet{
 			{Device: "apc1", Plug: "7", Print: "0123456789abcdef", Power: "on", Stamp: 29, On: true, Wrong: true, Reason: "no route"},

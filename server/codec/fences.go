@@ -36,6 +36,8 @@ func setFenceBody(m *raftlogv1.Command, c state.Command) {
 		m.Body = &raftlogv1.Command_ResumeFencing{ResumeFencing: &raftlogv1.ResumeFencing{
 			Term: c.Term, Operator: utf8(c.Operator), Reason: utf8(c.Reason),
 		}}
+	case state.ForgetVanished:
+		m.Body = &raftlogv1.Command_ForgetVanished{ForgetVanished: &raftlogv1.ForgetVanished{Term: c.Term, Lives: livesToLog(c.Lives)}}
 	}
 }
 
@@ -65,6 +67,8 @@ func fenceBodyOf(m *raftlogv1.Command) state.Command {
 	case *raftlogv1.Command_ResumeFencing:
 		x := b.ResumeFencing
 		return state.ResumeFencing{Term: x.GetTerm(), Operator: x.GetOperator(), Reason: x.GetReason()}
+	case *raftlogv1.Command_ForgetVanished:
+		return state.ForgetVanished{Term: b.ForgetVanished.GetTerm(), Lives: livesFromLog(b.ForgetVanished.GetLives())}
 	}
 	return nil
 }

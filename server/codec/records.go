@@ -13,14 +13,14 @@ func headerToLog(img *state.Image) *raftlogv1.Header {
 		Format: snapshotFormat, Index: img.Index, Term: img.Term, Master: utf8(img.Master), Limits: limitsToLog(img.Limits),
 		Digest: img.Digest, Sessions: img.LastSession, Tokens: img.Counters.Token, Locks: img.Counters.Order,
 		Lockspaces: img.Counters.Lockspace, ServersLeft: img.Left, Breaker: breakerToLog(img.Breaker),
-		RangeOrders: img.Counters.RangeOrder,
+		RangeOrders: img.Counters.RangeOrder, Vanished: livesToLog(img.Vanished),
 	}
 }
 
 func headerFromLog(h *raftlogv1.Header, img *state.Image) {
 	img.Index, img.Term, img.Master, img.Limits = h.GetIndex(), h.GetTerm(), h.GetMaster(), limitsFromLog(h.GetLimits())
 	img.Digest, img.LastSession, img.Left = h.GetDigest(), h.GetSessions(), h.GetServersLeft()
-	img.Breaker = breakerFromLog(h.GetBreaker())
+	img.Breaker, img.Vanished = breakerFromLog(h.GetBreaker()), livesFromLog(h.GetVanished())
 	img.Counters = lock.Counters{
 		Token: h.GetTokens(), Order: h.GetLocks(), Lockspace: h.GetLockspaces(), RangeOrder: h.GetRangeOrders(),
 	}
@@ -173,4 +173,20 @@ func breakerFromLog(b *raftlogv1.Breaker) state.Breaker {
 		Paused: b.GetPaused(), Overridden: b.GetOverridden(), Reason: b.GetReason(), Operator: b.GetOperator(), Since: b.GetSinceMs(),
 		Trips: b.GetTrips(), Resumes: b.GetResumes(),
 	}
+}
+
+func livesToLog(lives []member.Life) []*raftlogv1.Life {
+	var out []*raftlogv1.Life
+	for _, l := range lives {
+		out = append(out, &raftlogv1.Life{Node: utf8(l.Node), Incarnation: l.Incarnation})
+	}
+	return out
+}
+
+func livesFromLog(lives []*raftlogv1.Life) []member.Life {
+	var out []member.Life
+	for _, l := range lives {
+		out = append(out, member.Life{Node: l.GetNode(), Incarnation: l.GetIncarnation()})
+	}
+	return out
 }

@@ -36,10 +36,11 @@ func (b *Breaker) trips(missing, of int) bool {
 	return b.Nodes > 0 && missing > b.Nodes || b.Percent > 0 && missing*100 > b.Percent*of
 }
 
-// breaker is what a term remembers for deciding on a pause: it begins anew with
-// every master, as the grace of the nodes does.
+// breaker is what a term remembers for deciding on a pause. Who has vanished lately
+// is in the state; when, only the master's clock knows, and a new one counts each
+// from when it learned of it, as it does with silence.
 type breaker struct {
-	// gone are the lives that this term has expired, and when.
+	// gone are the lives that have vanished, by when this term learned of it.
 	gone map[member.Life]time.Time
 	// fine is since when few enough nodes are missing; zero while they are not.
 	fine time.Time
@@ -47,37 +48,63 @@ type breaker struct {
 
 // census counts the nodes of a look.
 type census struct {
-	missing map[member.Life]bool
-	// loggedIn are all nodes that are logged in or were expired within the window.
-	loggedIn int
+	// missing and known are names of nodes: known are all that are logged in or
+	// were expired within the window.
+	missing, known map[string]bool
+	// vanished are the lives that the state lists, over those of them that vanished
+	// before the window.
+	vanished, over []member.Life
+	breaker        state.Breaker
 	// longest is the longest silence that any node is allowed.
 	longest time.Duration
 }
 
-// count adds what the term remembers of the window to a look.
+// count adds those that vanished within the window to a look. While fencing is
+// paused because of them the window stands still: a pause waits for the nodes to
+// come back, so one counts until a newer life of it is logged in.
 func (t *term) count(c *census) {
-	for l, at := range t.breaker.gone {
-		if time.Since(at) > t.m.cfg.Breaker.Window {
-			delete(t.breaker.gone, l)
+	held := c.breaker.Paused && c.breaker.Operator == ""
+	gone := make(map[member.Life]time.Time, len(c.vanished))
+	for _, l := range c.vanished {
+		at, known := t.breaker.gone[l]
+		if !known {
+			at = time.Now()
+		}
+		gone[l] = at
+		over := time.Since(at) > t.m.cfg.Breaker.Window
+		switch {
+		case over && !held:
+			c.over = append(c.over, l)
 			continue
+		case over && c.known[l.Node]:
+			continue // it is back
 		}
-		if !c.missing[l] {
-			c.missing[l] = true
-			c.loggedIn++
-		}
+		c.missing[l.Node], c.known[l.Node] = true, true
 	}
+	t.breaker.gone = gone
 	t.m.missing.Store(int64(len(c.missing)))
-	t.m.loggedIn.Store(int64(c.loggedIn))
+	t.m.loggedIn.Store(int64(len(c.known)))
+}
+
+// forget takes the lives that vanished before the window off the state's list, so
+// that no later master counts them.
+func (t *term) forget(ctx context.Context, over []member.Life) error {
+	if len(over) == 0 {
+		return nil
+	}
+	result, err := t.do(ctx, state.ForgetVanished{Term: t.number, Lives: over})
+	if err == nil && result.Reason != reason.None {
+		err = fmt.Errorf("change of the breaker is refused: %w", gulmerr.ErrStaleTerm)
+	}
+	return err
 }
 
 // mayExpire decides, with everything in view that is missing now, whether nodes
 // may be expired: not while fencing is paused, nor if they are too many, which
 // pauses it.
 func (t *term) mayExpire(ctx context.Context, l *look) (bool, error) {
-	c := &l.census
-	var b state.Breaker
-	t.m.cfg.Machine.View(func(s *state.State) { b = s.Breaker() })
-	stormy := t.m.cfg.Breaker.trips(len(c.missing), c.loggedIn)
+	c, b := &l.census, l.breaker
+	stormy := t.m.cfg.Breaker.trips(len(c.missing), len(c.known))
 	if stormy {
 		t.breaker.fine = time.Time{}
 	} else if t.breaker.fine.IsZero() {
@@ -87,12 +114,12 @@ func (t *term) mayExpire(ctx context.Context, l *look) (bool, error) {
 	calm := !stormy && time.Since(t.breaker.fine) > max(c.longest, t.m.cfg.Expiry)
 	switch {
 	case b.Paused && b.Operator == "" && calm, b.Overridden && calm:
-		text := fmt.Sprintf("%d of %d nodes are missing, few enough", len(c.missing), c.loggedIn)
+		text := fmt.Sprintf("%d of %d nodes are missing, few enough", len(c.missing), len(c.known))
 		return true, t.command(ctx, state.ResumeFencing{Term: t.number, Reason: text}, "automatic fencing is resumed", text)
 	case b.Paused:
 		return false, nil
 	case stormy && !b.Overridden && len(l.suspects) > 0:
-		text := fmt.Sprintf("%d of %d nodes vanished within %v", len(c.missing), c.loggedIn, t.m.cfg.Breaker.Window)
+		text := fmt.Sprintf("%d of %d nodes vanished within %v", len(c.missing), len(c.known), t.m.cfg.Breaker.Window)
 		return false, t.command(ctx, state.PauseFencing{Term: t.number, Reason: text},
 			"automatic fencing is paused: too many nodes vanished at once; look for a common cause, then run gulm_tool fence resume", text)
 	}

@@ -82,6 +82,9 @@ func (t *term) judge(ctx context.Context) error {
 	if err := t.endAlone(ctx, l.ended); err != nil {
 		return err
 	}
+	if err := t.forget(ctx, l.over); err != nil {
+		return err
+	}
 	may, err := t.mayExpire(ctx, l)
 	if err != nil || !may || len(l.suspects) == 0 {
 		return err
@@ -111,7 +114,7 @@ func (t *term) judge(ctx context.Context) error {
 
 // look returns who is late.
 func (t *term) look() *look {
-	l := &look{alone: map[uint64]bool{}, seen: map[uint64]uint64{}, census: census{missing: map[member.Life]bool{}}}
+	l := &look{alone: map[uint64]bool{}, seen: map[uint64]uint64{}, census: census{missing: map[string]bool{}, known: map[string]bool{}}}
 	var nodes []member.Node
 	t.m.cfg.Machine.View(func(s *state.State) {
 		for _, x := range s.Members().Sessions() {
@@ -122,6 +125,7 @@ func (t *term) look() *look {
 			}
 		}
 		nodes = append(nodes, s.Members().Nodes()...)
+		l.vanished, l.breaker = append(l.vanished, s.Vanished()...), s.Breaker()
 	})
 	t.hear(l.sessions)
 	t.beats.counts(l.alone)
@@ -138,7 +142,6 @@ func (t *term) look() *look {
 // judge adds a node to what it belongs to.
 func (l *look) judge(n member.Node, allowed, late, silent map[uint64]time.Duration) {
 	s := suspect{node: n}
-	counted := false
 	for _, x := range l.sessions {
 		if x.Node != n.Name {
 			continue
@@ -149,18 +152,15 @@ func (l *look) judge(n member.Node, allowed, late, silent map[uint64]time.Durati
 			}
 			continue
 		}
-		counted = true
+		l.known[n.Name] = true
 		s.all = append(s.all, x.Number)
 		l.longest = max(l.longest, allowed[x.Number])
 		if silent[x.Number] > allowed[x.Number]/missingShare {
-			l.missing[member.Life{Node: n.Name, Incarnation: n.Incarnation}] = true
+			l.missing[n.Name] = true
 		}
 		if d := late[x.Number]; d > s.silent {
 			s.session, s.silent, s.limit, s.seen = x, d, allowed[x.Number], l.seen[x.Number]
 		}
-	}
-	if counted {
-		l.loggedIn++
 	}
 	if s.silent > 0 {
 		l.suspects = append(l.suspects, s)
@@ -231,7 +231,6 @@ func (t *term) expireNode(ctx context.Context, s suspect, why string) (bool, err
 		return false, nil
 	}
 	t.m.counters.expired.Add(1)
-	t.breaker.gone[member.Life{Node: n.Name, Incarnation: n.Incarnation}] = time.Now()
 	t.log.Info("node expired", "node", n.Name, "incarnation", n.Incarnation, "reason", why)
 	return true, nil
 }

@@ -72,6 +72,8 @@ func (s *State) apply(index uint64, stamp int64, c Command) Result {
 		return s.pauseFencing(c, stamp)
 	case ResumeFencing:
 		return s.resumeFencing(c, stamp)
+	case ForgetVanished:
+		return s.forgetVanished(c)
 	case Check:
 		return Result{}
 	}
@@ -146,6 +148,9 @@ func (s *State) expire(c Expire, index uint64, stamp int64) Result {
 		return Result{Reason: why}
 	}
 	s.members.NoteOperator(c.Life, c.Operator)
+	if c.Operator == "" {
+		s.vanish(c.Life)
+	}
 	for _, session := range frozen {
 		s.locks.Freeze(lock.Session(session))
 	}

@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"slices"
 	"fmt"
 	"reflect"
 	"testing"
@@ -71,7 +72,8 @@ func chooseMore(pick source, s *state.State) state.Command {
 			state.PauseFencing{Term: s.Term(), Reason: "many", Operator: []string{"", "root"}[pick(2)]},
 			state.ResumeFencing{Term: s.Term(), Operator: "root"},
 			state.ResumeFencing{Term: s.Term(), Operator: "root"},
-		}[pick(3)]
+			state.ForgetVanished{Term: chooseTerm(pick, s), Lives: slices.Clone(s.Vanished()[:pick(len(s.Vanished())+1)])},
+		}[pick(4)]
 	}
 	c := choose(pick, s)
 	if _, ok := c.(state.Login); ok {

@@ -18,6 +18,7 @@ type Image struct {
 	Limits      Limits
 	Left        []string
 	Breaker     Breaker
+	Vanished    []member.Life
 	Digest      uint64
 	Counters    lock.Counters
 	LastSession uint64
@@ -48,6 +49,7 @@ type SessionImage struct {
 func (s *State) Image() Image {
 	img := Image{
 		Index: s.index, Term: s.term, Master: s.master, Limits: s.limits, Left: s.left, Breaker: s.breaker, Digest: s.digest,
+		Vanished: s.vanished,
 		Counters: s.locks.Counters(), LastSession: s.members.LastSession(),
 		Nodes: s.members.Nodes(), Spaces: s.locks.Spaces(), Owners: s.locks.Owners(),
 		Journals: s.journals.Copy(),
@@ -91,6 +93,7 @@ func FromImage(img Image, next func(*lock.ResourceState) bool) (*State, bool) {
 		s.numbers = append(s.numbers, n)
 	}
 	sound = s.members.Restore(img.Nodes, sessions, img.LastSession) && sound
+	sound = s.restoreVanished(img.Vanished) && sound
 	slices.SortFunc(s.numbers, func(a, b numbers) int { return cmp.Compare(a.session, b.session) })
 	var r lock.ResourceState
 	for i := range img.RangeFiles {

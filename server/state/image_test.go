@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"slices"
 	"testing"
 
 	"lock_gulmd/server/lock"
@@ -34,6 +35,9 @@ func TestImage_impossible(t *testing.T) {
 		{"a counter behind its locks", func(p *picture) { p.Image.Counters.Order = 0 }},
 		{"a counter behind its tokens", func(p *picture) { p.Image.Counters.Token = 0 }},
 		{"a counter behind its lockspaces", func(p *picture) { p.Image.Counters.Lockspace = 0 }},
+		{"vanished twice", func(p *picture) { p.Image.Vanished = append(p.Image.Vanished, p.Image.Vanished[0]) }},
+		{"a life vanished that never was", func(p *picture) { p.Image.Vanished[0].Incarnation = 9 }},
+		{"a node vanished that nobody knows", func(p *picture) { p.Image.Vanished[0].Node = "z" }},
 		{"a resource without locks", func(p *picture) { p.Resources[0].Locks = nil }},
 	} {
 		made := newCluster(t, state.Limits{})
@@ -42,6 +46,7 @@ func TestImage_impossible(t *testing.T) {
 		made.ask(a, lockOn("r", lock.EX))
 		made.expire("b")
 		p := pictureOf(made.State)
+		p.Image.Vanished = slices.Clone(p.Image.Vanished)
 		if _, ok := rebuilt(p); !ok {
 			t.Fatal("the possible state is refused")
 		}

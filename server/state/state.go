@@ -24,6 +24,7 @@ type State struct {
 	journals journal.Ledger
 	numbers  []numbers // one for each session, by session
 	breaker  Breaker
+	vanished []member.Life // see Vanished
 	digest   uint64 // over everything that was ever answered, and the totals then
 }
 
@@ -35,6 +36,7 @@ func New() *State { return &State{locks: lock.New(lock.Limits{})} }
 func (s *State) Clone() *State {
 	c := *s
 	c.left = slices.Clone(s.left)
+	c.vanished = slices.Clone(s.vanished)
 	c.members = s.members.Clone()
 	c.locks = s.locks.Clone()
 	c.journals = s.journals.Clone()

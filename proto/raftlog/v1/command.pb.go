@@ -51,6 +51,7 @@ type Command struct {
 	//	*Command_FenceStarted
 	//	*Command_FenceReleased
 	//	*Command_FenceManual
+	//	*Command_ForgetVanished
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -280,6 +281,15 @@ func (x *Command) GetFenceManual() *FenceManual {
 	return nil
 }
 
+func (x *Command) GetForgetVanished() *ForgetVanished {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ForgetVanished); ok {
+			return x.ForgetVanished
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -364,6 +374,10 @@ type Command_FenceManual struct {
 	FenceManual *FenceManual `protobuf:"bytes,55,opt,name=fence_manual,json=fenceManual,proto3,oneof"`
 }
 
+type Command_ForgetVanished struct {
+	ForgetVanished *ForgetVanished `protobuf:"bytes,65,opt,name=forget_vanished,json=forgetVanished,proto3,oneof"`
+}
+
 func (*Command_BeginTerm) isCommand_Body() {}
 
 func (*Command_Batch) isCommand_Body() {}
@@ -403,6 +417,8 @@ func (*Command_FenceStarted) isCommand_Body() {}
 func (*Command_FenceReleased) isCommand_Body() {}
 
 func (*Command_FenceManual) isCommand_Body() {}
+
+func (*Command_ForgetVanished) isCommand_Body() {}
 
 type BeginTerm struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -2464,12 +2480,119 @@ func (x *ResumeFencing) GetReason() string {
 	return ""
 }
 
+// ForgetVanished: nodes that were expired so long ago that they do not count for
+// the breaker any more.
+type ForgetVanished struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	Lives         []*Life                `protobuf:"bytes,2,rep,name=lives,proto3" json:"lives,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetVanished) Reset() {
+	*x = ForgetVanished{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetVanished) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetVanished) ProtoMessage() {}
+
+func (x *ForgetVanished) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetVanished.ProtoReflect.Descriptor instead.
+func (*ForgetVanished) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ForgetVanished) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *ForgetVanished) GetLives() []*Life {
+	if x != nil {
+		return x.Lives
+	}
+	return nil
+}
+
+// Life is one incarnation of a node.
+type Life struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Incarnation   uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Life) Reset() {
+	*x = Life{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Life) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Life) ProtoMessage() {}
+
+func (x *Life) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Life.ProtoReflect.Descriptor instead.
+func (*Life) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Life) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Life) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
 var File_raftlog_v1_command_proto protoreflect.FileDescriptor
 
 const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"\x18raftlog/v1/command.proto\x12\n" +
-	"raftlog.v1\"\xb3\t\n" +
+	"raftlog.v1\"\xfa\t\n" +
 	"\aCommand\x12\x19\n" +
 	"\bstamp_ms\x18\x01 \x01(\x03R\astampMs\x126\n" +
 	"\n" +
@@ -2497,7 +2620,8 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"fence_seen\x18\x1b \x01(\v2\x15.raftlog.v1.FenceSeenH\x00R\tfenceSeen\x12?\n" +
 	"\rfence_started\x18\x1c \x01(\v2\x18.raftlog.v1.FenceStartedH\x00R\ffenceStarted\x12B\n" +
 	"\x0efence_released\x18\x1d \x01(\v2\x19.raftlog.v1.FenceReleasedH\x00R\rfenceReleased\x12<\n" +
-	"\ffence_manual\x187 \x01(\v2\x17.raftlog.v1.FenceManualH\x00R\vfenceManualB\x06\n" +
+	"\ffence_manual\x187 \x01(\v2\x17.raftlog.v1.FenceManualH\x00R\vfenceManual\x12E\n" +
+	"\x0fforget_vanished\x18A \x01(\v2\x1a.raftlog.v1.ForgetVanishedH\x00R\x0eforgetVanishedB\x06\n" +
 	"\x04body\"c\n" +
 	"\tBeginTerm\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x16\n" +
@@ -2675,7 +2799,13 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\rResumeFencing\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x1a\n" +
 	"\boperator\x18\x02 \x01(\tR\boperator\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reasonB'Z%lock_gulmd/proto/raftlog/v1;raftlogv1b\x06proto3"
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"L\n" +
+	"\x0eForgetVanished\x12\x12\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\x12&\n" +
+	"\x05lives\x18\x02 \x03(\v2\x10.raftlog.v1.LifeR\x05lives\"<\n" +
+	"\x04Life\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\x04R\vincarnationB'Z%lock_gulmd/proto/raftlog/v1;raftlogv1b\x06proto3"
 
 var (
 	file_raftlog_v1_command_proto_rawDescOnce sync.Once
@@ -2689,7 +2819,7 @@ func file_raftlog_v1_command_proto_rawDescGZIP() []byte {
 	return file_raftlog_v1_command_proto_rawDescData
 }
 
-var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_raftlog_v1_command_proto_goTypes = []any{
 	(*Command)(nil),           // 0: raftlog.v1.Command
 	(*BeginTerm)(nil),         // 1: raftlog.v1.BeginTerm
@@ -2718,6 +2848,8 @@ var file_raftlog_v1_command_proto_goTypes = []any{
 	(*EndSession)(nil),        // 24: raftlog.v1.EndSession
 	(*PauseFencing)(nil),      // 25: raftlog.v1.PauseFencing
 	(*ResumeFencing)(nil),     // 26: raftlog.v1.ResumeFencing
+	(*ForgetVanished)(nil),    // 27: raftlog.v1.ForgetVanished
+	(*Life)(nil),              // 28: raftlog.v1.Life
 }
 var file_raftlog_v1_command_proto_depIdxs = []int32{
 	1,  // 0: raftlog.v1.Command.begin_term:type_name -> raftlog.v1.BeginTerm
@@ -2740,18 +2872,20 @@ var file_raftlog_v1_command_proto_depIdxs = []int32{
 	12, // 17: raftlog.v1.Command.fence_started:type_name -> raftlog.v1.FenceStarted
 	15, // 18: raftlog.v1.Command.fence_released:type_name -> raftlog.v1.FenceReleased
 	16, // 19: raftlog.v1.Command.fence_manual:type_name -> raftlog.v1.FenceManual
-	2,  // 20: raftlog.v1.BeginTerm.limits:type_name -> raftlog.v1.Limits
-	4,  // 21: raftlog.v1.Batch.groups:type_name -> raftlog.v1.Group
-	5,  // 22: raftlog.v1.Group.requests:type_name -> raftlog.v1.Request
-	6,  // 23: raftlog.v1.Request.entries:type_name -> raftlog.v1.SetEntry
-	14, // 24: raftlog.v1.FenceSeen.outlets:type_name -> raftlog.v1.Outlet
-	11, // 25: raftlog.v1.FenceManual.attempts:type_name -> raftlog.v1.FenceAttempted
-	23, // 26: raftlog.v1.Deny.cycle:type_name -> raftlog.v1.Step
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	27, // 20: raftlog.v1.Command.forget_vanished:type_name -> raftlog.v1.ForgetVanished
+	2,  // 21: raftlog.v1.BeginTerm.limits:type_name -> raftlog.v1.Limits
+	4,  // 22: raftlog.v1.Batch.groups:type_name -> raftlog.v1.Group
+	5,  // 23: raftlog.v1.Group.requests:type_name -> raftlog.v1.Request
+	6,  // 24: raftlog.v1.Request.entries:type_name -> raftlog.v1.SetEntry
+	14, // 25: raftlog.v1.FenceSeen.outlets:type_name -> raftlog.v1.Outlet
+	11, // 26: raftlog.v1.FenceManual.attempts:type_name -> raftlog.v1.FenceAttempted
+	23, // 27: raftlog.v1.Deny.cycle:type_name -> raftlog.v1.Step
+	28, // 28: raftlog.v1.ForgetVanished.lives:type_name -> raftlog.v1.Life
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_raftlog_v1_command_proto_init() }
@@ -2780,6 +2914,7 @@ func file_raftlog_v1_command_proto_init() {
 		(*Command_FenceStarted)(nil),
 		(*Command_FenceReleased)(nil),
 		(*Command_FenceManual)(nil),
+		(*Command_ForgetVanished)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2787,7 +2922,7 @@ func file_raftlog_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftlog_v1_command_proto_rawDesc), len(file_raftlog_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   27,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

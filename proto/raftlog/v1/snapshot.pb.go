@@ -253,7 +253,9 @@ type Header struct {
 	ServersLeft []string `protobuf:"bytes,11,rep,name=servers_left,json=serversLeft,proto3" json:"servers_left,omitempty"`
 	Breaker     *Breaker `protobuf:"bytes,20,opt,name=breaker,proto3" json:"breaker,omitempty"`
 	// How many requests for ranges ever waited.
-	RangeOrders   uint64 `protobuf:"varint,40,opt,name=range_orders,json=rangeOrders,proto3" json:"range_orders,omitempty"`
+	RangeOrders uint64 `protobuf:"varint,40,opt,name=range_orders,json=rangeOrders,proto3" json:"range_orders,omitempty"`
+	// Nodes that were expired for their silence lately.
+	Vanished      []*Life `protobuf:"bytes,65,rep,name=vanished,proto3" json:"vanished,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -377,6 +379,13 @@ func (x *Header) GetRangeOrders() uint64 {
 		return x.RangeOrders
 	}
 	return 0
+}
+
+func (x *Header) GetVanished() []*Life {
+	if x != nil {
+		return x.Vanished
+	}
+	return nil
 }
 
 type Node struct {
@@ -2879,7 +2888,7 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\tjournaled\x18\x1e \x01(\v2\x15.raftlog.v1.JournaledH\x00R\tjournaled\x129\n" +
 	"\vrange_files\x18( \x01(\v2\x16.raftlog.v1.RangeFilesH\x00R\n" +
 	"rangeFilesB\x06\n" +
-	"\x04body\"\x85\x03\n" +
+	"\x04body\"\xb3\x03\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
@@ -2896,7 +2905,8 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"lockspaces\x12!\n" +
 	"\fservers_left\x18\v \x03(\tR\vserversLeft\x12-\n" +
 	"\abreaker\x18\x14 \x01(\v2\x13.raftlog.v1.BreakerR\abreaker\x12!\n" +
-	"\frange_orders\x18( \x01(\x04R\vrangeOrders\"\xe9\x01\n" +
+	"\frange_orders\x18( \x01(\x04R\vrangeOrders\x12,\n" +
+	"\bvanished\x18A \x03(\v2\x10.raftlog.v1.LifeR\bvanished\"\xe9\x01\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\rR\x05state\x12 \n" +
@@ -3170,10 +3180,11 @@ var file_raftlog_v1_snapshot_proto_goTypes = []any{
 	(*GulmHolders)(nil),    // 27: raftlog.v1.GulmHolders
 	(*GulmHolder)(nil),     // 28: raftlog.v1.GulmHolder
 	(*Limits)(nil),         // 29: raftlog.v1.Limits
-	(*FenceAttempted)(nil), // 30: raftlog.v1.FenceAttempted
-	(*Outlet)(nil),         // 31: raftlog.v1.Outlet
-	(*FenceManual)(nil),    // 32: raftlog.v1.FenceManual
-	(*SetEntry)(nil),       // 33: raftlog.v1.SetEntry
+	(*Life)(nil),           // 30: raftlog.v1.Life
+	(*FenceAttempted)(nil), // 31: raftlog.v1.FenceAttempted
+	(*Outlet)(nil),         // 32: raftlog.v1.Outlet
+	(*FenceManual)(nil),    // 33: raftlog.v1.FenceManual
+	(*SetEntry)(nil),       // 34: raftlog.v1.SetEntry
 }
 var file_raftlog_v1_snapshot_proto_depIdxs = []int32{
 	1,  // 0: raftlog.v1.Record.header:type_name -> raftlog.v1.Header
@@ -3188,36 +3199,37 @@ var file_raftlog_v1_snapshot_proto_depIdxs = []int32{
 	18, // 9: raftlog.v1.Record.range_files:type_name -> raftlog.v1.RangeFiles
 	29, // 10: raftlog.v1.Header.limits:type_name -> raftlog.v1.Limits
 	26, // 11: raftlog.v1.Header.breaker:type_name -> raftlog.v1.Breaker
-	4,  // 12: raftlog.v1.Node.ledger:type_name -> raftlog.v1.Ledger
-	30, // 13: raftlog.v1.Fence.attempts:type_name -> raftlog.v1.FenceAttempted
-	3,  // 14: raftlog.v1.Ledger.past:type_name -> raftlog.v1.Fence
-	31, // 15: raftlog.v1.Ledger.outlets:type_name -> raftlog.v1.Outlet
-	32, // 16: raftlog.v1.Ledger.manual:type_name -> raftlog.v1.FenceManual
-	9,  // 17: raftlog.v1.Session.replies:type_name -> raftlog.v1.KeptReply
-	7,  // 18: raftlog.v1.Owner.ended:type_name -> raftlog.v1.Ended
-	8,  // 19: raftlog.v1.Owner.sets:type_name -> raftlog.v1.LockSet
-	33, // 20: raftlog.v1.LockSet.entries:type_name -> raftlog.v1.SetEntry
-	23, // 21: raftlog.v1.KeptReply.conflicts:type_name -> raftlog.v1.RangeConflicts
-	27, // 22: raftlog.v1.KeptReply.holders:type_name -> raftlog.v1.GulmHolders
-	12, // 23: raftlog.v1.Resources.resources:type_name -> raftlog.v1.Resource
-	13, // 24: raftlog.v1.Resource.locks:type_name -> raftlog.v1.Lock
-	15, // 25: raftlog.v1.Journaled.journals:type_name -> raftlog.v1.Journal
-	17, // 26: raftlog.v1.Journaled.mounts:type_name -> raftlog.v1.Mount
-	16, // 27: raftlog.v1.Journaled.late:type_name -> raftlog.v1.Remains
-	16, // 28: raftlog.v1.Journal.left:type_name -> raftlog.v1.Remains
-	19, // 29: raftlog.v1.RangeFiles.files:type_name -> raftlog.v1.RangeFile
-	21, // 30: raftlog.v1.RangeFile.ranges:type_name -> raftlog.v1.Range
-	22, // 31: raftlog.v1.RangeFile.waits:type_name -> raftlog.v1.RangeWait
-	20, // 32: raftlog.v1.Range.owner:type_name -> raftlog.v1.RangeOwner
-	20, // 33: raftlog.v1.RangeWait.owner:type_name -> raftlog.v1.RangeOwner
-	24, // 34: raftlog.v1.RangeConflicts.list:type_name -> raftlog.v1.RangeConflict
-	20, // 35: raftlog.v1.RangeConflict.owner:type_name -> raftlog.v1.RangeOwner
-	28, // 36: raftlog.v1.GulmHolders.list:type_name -> raftlog.v1.GulmHolder
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	30, // 12: raftlog.v1.Header.vanished:type_name -> raftlog.v1.Life
+	4,  // 13: raftlog.v1.Node.ledger:type_name -> raftlog.v1.Ledger
+	31, // 14: raftlog.v1.Fence.attempts:type_name -> raftlog.v1.FenceAttempted
+	3,  // 15: raftlog.v1.Ledger.past:type_name -> raftlog.v1.Fence
+	32, // 16: raftlog.v1.Ledger.outlets:type_name -> raftlog.v1.Outlet
+	33, // 17: raftlog.v1.Ledger.manual:type_name -> raftlog.v1.FenceManual
+	9,  // 18: raftlog.v1.Session.replies:type_name -> raftlog.v1.KeptReply
+	7,  // 19: raftlog.v1.Owner.ended:type_name -> raftlog.v1.Ended
+	8,  // 20: raftlog.v1.Owner.sets:type_name -> raftlog.v1.LockSet
+	34, // 21: raftlog.v1.LockSet.entries:type_name -> raftlog.v1.SetEntry
+	23, // 22: raftlog.v1.KeptReply.conflicts:type_name -> raftlog.v1.RangeConflicts
+	27, // 23: raftlog.v1.KeptReply.holders:type_name -> raftlog.v1.GulmHolders
+	12, // 24: raftlog.v1.Resources.resources:type_name -> raftlog.v1.Resource
+	13, // 25: raftlog.v1.Resource.locks:type_name -> raftlog.v1.Lock
+	15, // 26: raftlog.v1.Journaled.journals:type_name -> raftlog.v1.Journal
+	17, // 27: raftlog.v1.Journaled.mounts:type_name -> raftlog.v1.Mount
+	16, // 28: raftlog.v1.Journaled.late:type_name -> raftlog.v1.Remains
+	16, // 29: raftlog.v1.Journal.left:type_name -> raftlog.v1.Remains
+	19, // 30: raftlog.v1.RangeFiles.files:type_name -> raftlog.v1.RangeFile
+	21, // 31: raftlog.v1.RangeFile.ranges:type_name -> raftlog.v1.Range
+	22, // 32: raftlog.v1.RangeFile.waits:type_name -> raftlog.v1.RangeWait
+	20, // 33: raftlog.v1.Range.owner:type_name -> raftlog.v1.RangeOwner
+	20, // 34: raftlog.v1.RangeWait.owner:type_name -> raftlog.v1.RangeOwner
+	24, // 35: raftlog.v1.RangeConflicts.list:type_name -> raftlog.v1.RangeConflict
+	20, // 36: raftlog.v1.RangeConflict.owner:type_name -> raftlog.v1.RangeOwner
+	28, // 37: raftlog.v1.GulmHolders.list:type_name -> raftlog.v1.GulmHolder
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_raftlog_v1_snapshot_proto_init() }

@@ -208,7 +208,6 @@ var allowed = map[string][]role{
 	"/gulm.v1.CoreService/Locate":            {asNode, asServer, asAdmin, asObserver},
 	"/gulm.v1.CoreService/Login":             {asNode},
 	"/gulm.v1.CoreService/Logout":            {asNode},
-	"/gulm.v1.CoreService/Heartbeat":         {asNode},
 	"/gulm.v1.CoreService/Nodes":             {asNode, asServer, asAdmin, asObserver},
 	"/gulm.v1.CoreService/Watch":             {asNode, asServer, asAdmin, asObserver},
 	"/gulm.v1.AdminService/Status":           {asNode, asServer, asAdmin, asObserver},
@@ -314,9 +313,6 @@ func TestS8_NodesSpeakForThemselvesOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 		thief := gulmv1.NewCoreServiceClient(foreign)
-		if _, err := thief.Heartbeat(ctx, &gulmv1.HeartbeatRequest{Session: reply.GetSession(), LoginId: login.GetLoginId()}); !is(err, gulmerr.ErrPermission) {
-			t.Errorf("heartbeat: %v", err)
-		}
 		if _, err := thief.Logout(ctx, &gulmv1.LogoutRequest{Session: reply.GetSession(), LoginId: login.GetLoginId()}); !is(err, gulmerr.ErrPermission) {
 			t.Errorf("logout: %v", err)
 		}

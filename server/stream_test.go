@@ -332,10 +332,6 @@ func TestEdge_StandbysNameTheMaster(t *testing.T) {
 				return err
 			},
 			"logout": func() error { _, err := core.Logout(ctx, &gulmv1.LogoutRequest{Session: 1, LoginId: id}); return err },
-			"heartbeat": func() error {
-				_, err := core.Heartbeat(ctx, &gulmv1.HeartbeatRequest{Session: 1, LoginId: id})
-				return err
-			},
 			"watch": func() error {
 				stream, err := core.Watch(ctx, &gulmv1.WatchRequest{})
 				if err != nil {

@@ -259,29 +259,6 @@ func (m *Master) Verify(ctx context.Context) error {
 	return translate(t.m.cfg.Replica.VerifyLeader(ctx))
 }
 
-// Beat is a heartbeat outside of a stream. It returns nil once a majority has
-// confirmed later that this server is the master, if the beat is good then: see
-// beats.settle. Errors: ErrUnavailable if it is not good at the moment,
-// ErrNotMaster, ctx's error.
-func (m *Master) Beat(ctx context.Context, sessionNumber uint64) error {
-	t, err := m.master()
-	if err != nil {
-		return err
-	}
-	p := beat{at: time.Now()}
-	t.beats.alive(sessionNumber, 0)
-	if err := t.m.cfg.Replica.VerifyLeader(ctx); err != nil {
-		return translate(err)
-	}
-	others := t.others(map[uint64]beat{sessionNumber: p})
-	good := false
-	t.beats.settle(sessionNumber, p, others[sessionNumber], t.slack(), func() { good = true })
-	if !good {
-		return gulmerr.New(gulmerr.ErrUnavailable, "the node is about to be expired, or waits for the beat of another of its processes")
-	}
-	return nil
-}
-
 // LastAlive returns when a session was last heard of, false if this server does
 // not serve or does not know it.
 func (m *Master) LastAlive(sessionNumber uint64) (time.Time, bool) {

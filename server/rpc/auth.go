@@ -37,7 +37,6 @@ var permissions = map[string]Role{
 	gulmv1.CoreService_Locate_FullMethodName:            RoleAll,
 	gulmv1.CoreService_Login_FullMethodName:             RoleNode,
 	gulmv1.CoreService_Logout_FullMethodName:            RoleNode,
-	gulmv1.CoreService_Heartbeat_FullMethodName:         RoleNode,
 	gulmv1.CoreService_Nodes_FullMethodName:             RoleAll,
 	gulmv1.CoreService_Watch_FullMethodName:             RoleAll,
 	gulmv1.AdminService_Status_FullMethodName:           RoleAll,

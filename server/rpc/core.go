@@ -129,24 +129,6 @@ func (e *Edge) ownSession(ctx context.Context, number uint64, loginID []byte) (f
 	return found, gone, err
 }
 
-// Heartbeat is a beat outside of a stream.
-func (e *Edge) Heartbeat(ctx context.Context, req *gulmv1.HeartbeatRequest) (*gulmv1.HeartbeatReply, error) {
-	if !e.cfg.Master.Serving() {
-		return nil, e.notMaster()
-	}
-	found, gone, err := e.ownSession(ctx, req.GetSession(), req.GetLoginId())
-	if gone {
-		err = gulmerr.New(gulmerr.ErrNoSession, "session %d does not exist (any more): log in again", req.GetSession())
-	}
-	if err != nil {
-		return nil, e.confirmed(ctx, err)
-	}
-	if err := e.cfg.Master.Beat(ctx, found.Number); err != nil {
-		return nil, err
-	}
-	return &gulmv1.HeartbeatReply{}, nil
-}
-
 // Nodes lists all nodes of the configuration.
 func (e *Edge) Nodes(context.Context, *gulmv1.NodesRequest) (*gulmv1.NodesReply, error) {
 	return &gulmv1.NodesReply{Nodes: e.nodes()}, nil

@@ -80,6 +80,8 @@ type fakeSession struct {
 	spaces  map[uint32]bool
 	stream  *fakeStream
 	beat    time.Time // receipt of the newest
+	// troubles are what it said of the probes.
+	troubles []*gulmv1.ProbeTrouble
 
 	watchdog int64
 }
@@ -297,7 +299,7 @@ func (c *fakeCluster) receive(session *fakeSession, out *fakeStream, msg *gulmv1
 		return false
 	}
 	if msg.GetBeat() != 0 && !c.faults.mute {
-		session.beat = time.Now()
+		session.beat, session.troubles = time.Now(), msg.GetTroubles()
 		out.out.Beat = msg.GetBeat()
 		out.full = true
 		out.signal()

@@ -74,11 +74,11 @@ type health struct {
 	// well is closed while there are none.
 	well chan struct{}
 	// failing are the probes that fail at the moment, for too long or not.
-	failing map[string]error
+	failing map[string]trouble
 }
 
 func newHealth() *health {
-	h := &health{ills: map[string]error{}, well: make(chan struct{}), failing: map[string]error{}}
+	h := &health{ills: map[string]error{}, well: make(chan struct{}), failing: map[string]trouble{}}
 	close(h.well)
 	return h
 }
@@ -135,29 +135,6 @@ func (h *health) first() error {
 		return h.ills[probe]
 	}
 	return nil
-}
-
-// note keeps what Trouble tells.
-func (h *health) note(probe string, err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if err == nil {
-		delete(h.failing, probe)
-	} else {
-		h.failing[probe] = err
-	}
-}
-
-// Trouble returns the probes that fail at the moment, whether they have stopped
-// the beats yet or not, nil if there are none.
-func (n *Node) Trouble() error {
-	n.health.mu.Lock()
-	defer n.health.mu.Unlock()
-	var all []error
-	for _, probe := range slices.Sorted(maps.Keys(n.health.failing)) {
-		all = append(all, n.health.failing[probe])
-	}
-	return errors.Join(all...)
 }
 
 // patient is a probe as it is going on.
@@ -223,7 +200,7 @@ func (x *patient) result(err error) {
 		x.node.log.Info("probe succeeds again", "probe", x.Name, "dur", time.Since(x.since))
 	}
 	x.since, x.ill = time.Time{}, time.Time{}
-	x.node.health.note(x.Name, nil)
+	x.node.health.fine(x.Name)
 	x.node.cured(x.Name)
 }
 
@@ -237,12 +214,14 @@ func (x *patient) failed(err error) {
 		x.since = x.began
 		x.node.log.Warn("probe fails", "probe", x.Name, "bound", x.Bound, "err", err)
 	}
+	why := err
 	err = fmt.Errorf("probe %q fails since %s: %w", x.Name, x.since.UTC().Format(time.RFC3339), err)
-	x.node.health.note(x.Name, err)
+	x.node.health.note(x.Name, trouble{err, why, x.since, x.since.Add(x.Bound)})
 	switch {
 	case !x.ill.IsZero() && x.Doubt != 0 && now.Sub(x.ill) >= x.Doubt:
 		x.node.log.Warn("probe fails, but the servers have not expired the node: heartbeats go on", "probe", x.Name, "err", err)
 		x.since, x.ill, x.began = now, time.Time{}, now
+		x.node.health.note(x.Name, trouble{err, why, x.since, x.since.Add(x.Bound)})
 		x.node.cured(x.Name)
 	case x.ill.IsZero() && now.Sub(x.since) >= x.Bound:
 		x.node.log.Error("probe has failed for too long: heartbeats stop", "probe", x.Name, "err", err)

@@ -239,7 +239,9 @@ func (s *stream) write(ctx context.Context) {
 		if now := time.Now(); !now.Before(next) {
 			next = now.Add(n.live.beat)
 			beat.Reset(n.live.beat)
-			msg.Beat = n.live.nextBeat()
+			if msg.Beat = n.live.nextBeat(); msg.Beat != 0 {
+				msg.Troubles = n.health.tell(now)
+			}
 		}
 		n.mu.Lock()
 		msg.Requests = n.pipe.gather()

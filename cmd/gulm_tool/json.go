@@ -96,6 +96,18 @@ type sessionJSON struct {
 	// WatchdogMs is how long after the process counts its locks as lost the
 	// machine has reset itself at the latest, 0 without a watchdog.
 	WatchdogMs int64 `json:"watchdog_ms"`
+	// Troubles are the probes of the process that fail, as its newest heartbeat
+	// told the master.
+	Troubles []troubleJSON `json:"troubles"`
+}
+
+// troubleJSON is a probe that fails. StopsInMs is when the process stops its
+// heartbeats if that goes on, 0 if it does now or has.
+type troubleJSON struct {
+	Probe     string `json:"probe"`
+	Error     string `json:"error"`
+	SinceMs   int64  `json:"since_ms"`
+	StopsInMs int64  `json:"stops_in_ms"`
 }
 
 // fenceJSON is one fence. State is wanted, proved or acknowledged.
@@ -180,7 +192,7 @@ func nodeToJSON(n *gulmv1.Node) nodeJSON {
 		out.Sessions = append(out.Sessions, sessionJSON{
 			Session: s.GetSession(), Process: s.GetProcess(), Locks: s.GetLocks(), Attached: s.GetAttached(),
 			Important: !s.GetUnimportant(), Locked: s.GetLocked(), Container: s.GetContainer(), Server: s.GetServer(),
-			LastBeatMs: s.GetLastBeatMs(), ExpiryMs: s.GetExpiryMs(), WatchdogMs: s.GetWatchdogMs(),
+			LastBeatMs: s.GetLastBeatMs(), ExpiryMs: s.GetExpiryMs(), WatchdogMs: s.GetWatchdogMs(), Troubles: troublesToJSON(s),
 		})
 	}
 	return out

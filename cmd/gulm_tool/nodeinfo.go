@@ -21,8 +21,8 @@ func nodeinfoCommand(env *tool.Env) *cobra.Command {
 		Short: "Show all that is known of one node",
 		Long: `Shows one node as the master knows it: its processes, each with the silence after
 which it was told that the node is expired and the watchdog that it has armed, its
-pending or latest fence with what the agents wrote, and what is waited for on its
-account. Without a master, what another server knows is
+pending or latest fence with what the agents wrote, what is waited for on its
+account, and which probes of its processes fail, so that its heartbeats will stop. Without a master, what another server knows is
 shown, and the exit status is 3. With --json prints the node as one object.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -84,7 +84,15 @@ func printNode(w io.Writer, n *gulmv1.Node, waiting []string) error {
 			tool.Ago(s.GetLastBeatMs()), tool.Ago(s.GetExpiryMs()), watchdogWords(s), tool.Line(s.GetProcess()),
 		})
 	}
-	return tool.Table(w, "", rows)
+	if err := tool.Table(w, "", rows); err != nil {
+		return err
+	}
+	for _, s := range n.GetSessions() {
+		for _, text := range troubleWords(s) {
+			fmt.Fprintf(w, "session %d: %s\n", s.GetSession(), text)
+		}
+	}
+	return nil
 }
 
 // watchdogWords says after what time without a sign of life the watchdog has reset

@@ -180,6 +180,9 @@ func nodeRows(nodes []*gulmv1.Node) [][]string {
 			notes = append(notes, "lock server")
 		}
 		notes = append(notes, services(n)...)
+		for _, s := range n.GetSessions() {
+			notes = append(notes, troubleWords(s)...)
+		}
 		if f := n.GetFence(); f.GetState() == gulmv1.FenceState_FENCE_STATE_WANTED {
 			notes = append(notes, fmt.Sprintf("fence pending, round %d", f.GetRounds()))
 		}

@@ -125,6 +125,10 @@ func (t *term) look() *look {
 			}
 		}
 		nodes = append(nodes, s.Members().Nodes()...)
+		t.troubles.keep(func(session uint64) bool {
+			_, known := s.Members().Session(session)
+			return known
+		})
 		l.vanished, l.breaker = append(l.vanished, s.Vanished()...), s.Breaker()
 	})
 	t.hear(l.sessions)

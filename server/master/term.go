@@ -31,7 +31,9 @@ type term struct {
 	// breaker belongs to the loop that expires.
 	breaker breaker
 	held    sync.Map // node: when it may log in at the earliest
-	stirs   stirs
+	// troubles are what nodes say of their probes.
+	troubles troubles
+	stirs    stirs
 }
 
 // begin starts the takeover of a term.
@@ -42,6 +44,7 @@ func (m *Master) begin(parent context.Context, number uint64) *term {
 	t.beats = newBeats(m.cfg.patience())
 	t.breaker.gone = map[member.Life]time.Time{}
 	t.stirs = newStirs()
+	t.troubles.by = map[uint64][]Trouble{}
 	go func() {
 		defer close(t.done)
 		if err := t.run(); err != nil && t.ctx.Err() == nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"io"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -108,6 +109,9 @@ func (e *Edge) read(
 	number, confirmed := a.GetSession(), a.GetConfirmed()
 	for message := first; ; {
 		e.cfg.Master.Alive(number, message.GetBeat())
+		if message.GetBeat() != 0 {
+			e.cfg.Master.Troubled(number, troublesFromWire(message.GetTroubles(), time.Now()))
+		}
 		if len(message.GetRequests()) > requestsPerStream {
 			return gulmerr.New(gulmerr.ErrLimit, "a message carries at most %d requests", requestsPerStream)
 		}

@@ -66,6 +66,7 @@ func (e *Edge) nodeToWire(s *state.State, name string) *gulmv1.Node {
 			w.LastBeatMs = max(0, time.Since(at).Milliseconds()) // a server is taken as newer than it was heard of
 			out.LastBeatMs = max(out.LastBeatMs, w.LastBeatMs)
 		}
+		w.Troubles = troublesToWire(e.cfg.Master.Troubles(x.Number), time.Now())
 		out.Sessions = append(out.Sessions, w)
 	}
 	return out

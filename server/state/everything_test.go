@@ -1,9 +1,9 @@
 package state_test
 
 import (
-	"slices"
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"

@@ -25,7 +25,7 @@ type State struct {
 	numbers  []numbers // one for each session, by session
 	breaker  Breaker
 	vanished []member.Life // see Vanished
-	digest   uint64 // over everything that was ever answered, and the totals then
+	digest   uint64        // over everything that was ever answered, and the totals then
 }
 
 // New returns an empty state.

@@ -746,7 +746,9 @@ type Session struct {
 	Locked      bool `protobuf:"varint,21,opt,name=locked,proto3" json:"locked,omitempty"`
 	Container   bool `protobuf:"varint,22,opt,name=container,proto3" json:"container,omitempty"`
 	// True for a lock server's own.
-	Server        bool `protobuf:"varint,23,opt,name=server,proto3" json:"server,omitempty"`
+	Server bool `protobuf:"varint,23,opt,name=server,proto3" json:"server,omitempty"`
+	// The probes that fail, as the session's newest beat told this master.
+	Troubles      []*ProbeTrouble `protobuf:"bytes,65,rep,name=troubles,proto3" json:"troubles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -856,6 +858,13 @@ func (x *Session) GetServer() bool {
 		return x.Server
 	}
 	return false
+}
+
+func (x *Session) GetTroubles() []*ProbeTrouble {
+	if x != nil {
+		return x.Troubles
+	}
+	return nil
 }
 
 // Fence is one entry of the ledger.
@@ -1264,7 +1273,7 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"\x06server\x18\v \x01(\bR\x06server\x12\x12\n" +
 	"\x04held\x18\x1b \x01(\bR\x04held\x12\x1f\n" +
 	"\vawaits_word\x18) \x01(\bR\n" +
-	"awaitsWord\"\xbf\x02\n" +
+	"awaitsWord\"\xf2\x02\n" +
 	"\aSession\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x18\n" +
 	"\aprocess\x18\x02 \x01(\tR\aprocess\x12\x14\n" +
@@ -1278,7 +1287,8 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"\vunimportant\x18\x14 \x01(\bR\vunimportant\x12\x16\n" +
 	"\x06locked\x18\x15 \x01(\bR\x06locked\x12\x1c\n" +
 	"\tcontainer\x18\x16 \x01(\bR\tcontainer\x12\x16\n" +
-	"\x06server\x18\x17 \x01(\bR\x06server\"\xdd\x02\n" +
+	"\x06server\x18\x17 \x01(\bR\x06server\x121\n" +
+	"\btroubles\x18A \x03(\v2\x15.gulm.v1.ProbeTroubleR\btroubles\"\xdd\x02\n" +
 	"\x05Fence\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12)\n" +
@@ -1356,6 +1366,7 @@ var file_gulm_v1_core_proto_goTypes = []any{
 	(ServerRole)(0),       // 15: gulm.v1.ServerRole
 	(*ServerAddress)(nil), // 16: gulm.v1.ServerAddress
 	(NodeState)(0),        // 17: gulm.v1.NodeState
+	(*ProbeTrouble)(nil),  // 18: gulm.v1.ProbeTrouble
 }
 var file_gulm_v1_core_proto_depIdxs = []int32{
 	15, // 0: gulm.v1.LocateReply.role:type_name -> gulm.v1.ServerRole
@@ -1366,24 +1377,25 @@ var file_gulm_v1_core_proto_depIdxs = []int32{
 	17, // 5: gulm.v1.Node.state:type_name -> gulm.v1.NodeState
 	10, // 6: gulm.v1.Node.sessions:type_name -> gulm.v1.Session
 	11, // 7: gulm.v1.Node.fence:type_name -> gulm.v1.Fence
-	0,  // 8: gulm.v1.Fence.state:type_name -> gulm.v1.FenceState
-	12, // 9: gulm.v1.Fence.attempts:type_name -> gulm.v1.FenceAttempt
-	9,  // 10: gulm.v1.WatchReply.node:type_name -> gulm.v1.Node
-	1,  // 11: gulm.v1.CoreService.Locate:input_type -> gulm.v1.LocateRequest
-	3,  // 12: gulm.v1.CoreService.Login:input_type -> gulm.v1.LoginRequest
-	5,  // 13: gulm.v1.CoreService.Logout:input_type -> gulm.v1.LogoutRequest
-	7,  // 14: gulm.v1.CoreService.Nodes:input_type -> gulm.v1.NodesRequest
-	13, // 15: gulm.v1.CoreService.Watch:input_type -> gulm.v1.WatchRequest
-	2,  // 16: gulm.v1.CoreService.Locate:output_type -> gulm.v1.LocateReply
-	4,  // 17: gulm.v1.CoreService.Login:output_type -> gulm.v1.LoginReply
-	6,  // 18: gulm.v1.CoreService.Logout:output_type -> gulm.v1.LogoutReply
-	8,  // 19: gulm.v1.CoreService.Nodes:output_type -> gulm.v1.NodesReply
-	14, // 20: gulm.v1.CoreService.Watch:output_type -> gulm.v1.WatchReply
-	16, // [16:21] is the sub-list for method output_type
-	11, // [11:16] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	18, // 8: gulm.v1.Session.troubles:type_name -> gulm.v1.ProbeTrouble
+	0,  // 9: gulm.v1.Fence.state:type_name -> gulm.v1.FenceState
+	12, // 10: gulm.v1.Fence.attempts:type_name -> gulm.v1.FenceAttempt
+	9,  // 11: gulm.v1.WatchReply.node:type_name -> gulm.v1.Node
+	1,  // 12: gulm.v1.CoreService.Locate:input_type -> gulm.v1.LocateRequest
+	3,  // 13: gulm.v1.CoreService.Login:input_type -> gulm.v1.LoginRequest
+	5,  // 14: gulm.v1.CoreService.Logout:input_type -> gulm.v1.LogoutRequest
+	7,  // 15: gulm.v1.CoreService.Nodes:input_type -> gulm.v1.NodesRequest
+	13, // 16: gulm.v1.CoreService.Watch:input_type -> gulm.v1.WatchRequest
+	2,  // 17: gulm.v1.CoreService.Locate:output_type -> gulm.v1.LocateReply
+	4,  // 18: gulm.v1.CoreService.Login:output_type -> gulm.v1.LoginReply
+	6,  // 19: gulm.v1.CoreService.Logout:output_type -> gulm.v1.LogoutReply
+	8,  // 20: gulm.v1.CoreService.Nodes:output_type -> gulm.v1.NodesReply
+	14, // 21: gulm.v1.CoreService.Watch:output_type -> gulm.v1.WatchReply
+	17, // [17:22] is the sub-list for method output_type
+	12, // [12:17] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_gulm_v1_core_proto_init() }

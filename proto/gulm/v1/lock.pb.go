@@ -427,7 +427,10 @@ type SessionRequest struct {
 	Confirmed uint64 `protobuf:"varint,3,opt,name=confirmed,proto3" json:"confirmed,omitempty"`
 	// A heartbeat, or 0. Acknowledged only after the server has verified that it
 	// still is the master.
-	Beat          uint64 `protobuf:"varint,4,opt,name=beat,proto3" json:"beat,omitempty"`
+	Beat uint64 `protobuf:"varint,4,opt,name=beat,proto3" json:"beat,omitempty"`
+	// With a beat: all probes of the session that fail, up to 8. It is kept in the
+	// master's memory, for people.
+	Troubles      []*ProbeTrouble `protobuf:"bytes,65,rep,name=troubles,proto3" json:"troubles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -488,6 +491,13 @@ func (x *SessionRequest) GetBeat() uint64 {
 		return x.Beat
 	}
 	return 0
+}
+
+func (x *SessionRequest) GetTroubles() []*ProbeTrouble {
+	if x != nil {
+		return x.Troubles
+	}
+	return nil
 }
 
 // Attach binds the stream to a session and asks for what changed meanwhile.
@@ -1544,12 +1554,13 @@ var File_gulm_v1_lock_proto protoreflect.FileDescriptor
 
 const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\n" +
-	"\x12gulm/v1/lock.proto\x12\agulm.v1\x1a\x13gulm/v1/types.proto\"\x99\x01\n" +
+	"\x12gulm/v1/lock.proto\x12\agulm.v1\x1a\x13gulm/v1/types.proto\"\xcc\x01\n" +
 	"\x0eSessionRequest\x12'\n" +
 	"\x06attach\x18\x01 \x01(\v2\x0f.gulm.v1.AttachR\x06attach\x12,\n" +
 	"\brequests\x18\x02 \x03(\v2\x10.gulm.v1.RequestR\brequests\x12\x1c\n" +
 	"\tconfirmed\x18\x03 \x01(\x04R\tconfirmed\x12\x12\n" +
-	"\x04beat\x18\x04 \x01(\x04R\x04beat\"z\n" +
+	"\x04beat\x18\x04 \x01(\x04R\x04beat\x121\n" +
+	"\btroubles\x18A \x03(\v2\x15.gulm.v1.ProbeTroubleR\btroubles\"z\n" +
 	"\x06Attach\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x19\n" +
 	"\blogin_id\x18\x02 \x01(\fR\aloginId\x12\x1d\n" +
@@ -1732,37 +1743,39 @@ var file_gulm_v1_lock_proto_goTypes = []any{
 	(*SessionReply)(nil),   // 13: gulm.v1.SessionReply
 	(*JournalEvent)(nil),   // 14: gulm.v1.JournalEvent
 	(*Attached)(nil),       // 15: gulm.v1.Attached
-	(Mode)(0),              // 16: gulm.v1.Mode
-	(Policy)(0),            // 17: gulm.v1.Policy
+	(*ProbeTrouble)(nil),   // 16: gulm.v1.ProbeTrouble
+	(Mode)(0),              // 17: gulm.v1.Mode
+	(Policy)(0),            // 18: gulm.v1.Policy
 }
 var file_gulm_v1_lock_proto_depIdxs = []int32{
 	6,  // 0: gulm.v1.SessionRequest.attach:type_name -> gulm.v1.Attach
 	7,  // 1: gulm.v1.SessionRequest.requests:type_name -> gulm.v1.Request
-	0,  // 2: gulm.v1.Request.op:type_name -> gulm.v1.Op
-	16, // 3: gulm.v1.Request.mode:type_name -> gulm.v1.Mode
-	17, // 4: gulm.v1.Request.policy:type_name -> gulm.v1.Policy
-	8,  // 5: gulm.v1.Request.entries:type_name -> gulm.v1.SetEntry
-	16, // 6: gulm.v1.SetEntry.mode:type_name -> gulm.v1.Mode
-	2,  // 7: gulm.v1.Reply.outcome:type_name -> gulm.v1.Outcome
-	16, // 8: gulm.v1.Reply.mode:type_name -> gulm.v1.Mode
-	10, // 9: gulm.v1.Reply.conflicts:type_name -> gulm.v1.RangeConflict
-	11, // 10: gulm.v1.Reply.holders:type_name -> gulm.v1.GulmHolder
-	16, // 11: gulm.v1.RangeConflict.mode:type_name -> gulm.v1.Mode
-	16, // 12: gulm.v1.GulmHolder.mode:type_name -> gulm.v1.Mode
-	3,  // 13: gulm.v1.Event.kind:type_name -> gulm.v1.EventKind
-	16, // 14: gulm.v1.Event.mode:type_name -> gulm.v1.Mode
-	9,  // 15: gulm.v1.SessionReply.replies:type_name -> gulm.v1.Reply
-	12, // 16: gulm.v1.SessionReply.events:type_name -> gulm.v1.Event
-	15, // 17: gulm.v1.SessionReply.attached:type_name -> gulm.v1.Attached
-	14, // 18: gulm.v1.SessionReply.journals:type_name -> gulm.v1.JournalEvent
-	4,  // 19: gulm.v1.JournalEvent.kind:type_name -> gulm.v1.JournalEventKind
-	5,  // 20: gulm.v1.LockService.Session:input_type -> gulm.v1.SessionRequest
-	13, // 21: gulm.v1.LockService.Session:output_type -> gulm.v1.SessionReply
-	21, // [21:22] is the sub-list for method output_type
-	20, // [20:21] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	16, // 2: gulm.v1.SessionRequest.troubles:type_name -> gulm.v1.ProbeTrouble
+	0,  // 3: gulm.v1.Request.op:type_name -> gulm.v1.Op
+	17, // 4: gulm.v1.Request.mode:type_name -> gulm.v1.Mode
+	18, // 5: gulm.v1.Request.policy:type_name -> gulm.v1.Policy
+	8,  // 6: gulm.v1.Request.entries:type_name -> gulm.v1.SetEntry
+	17, // 7: gulm.v1.SetEntry.mode:type_name -> gulm.v1.Mode
+	2,  // 8: gulm.v1.Reply.outcome:type_name -> gulm.v1.Outcome
+	17, // 9: gulm.v1.Reply.mode:type_name -> gulm.v1.Mode
+	10, // 10: gulm.v1.Reply.conflicts:type_name -> gulm.v1.RangeConflict
+	11, // 11: gulm.v1.Reply.holders:type_name -> gulm.v1.GulmHolder
+	17, // 12: gulm.v1.RangeConflict.mode:type_name -> gulm.v1.Mode
+	17, // 13: gulm.v1.GulmHolder.mode:type_name -> gulm.v1.Mode
+	3,  // 14: gulm.v1.Event.kind:type_name -> gulm.v1.EventKind
+	17, // 15: gulm.v1.Event.mode:type_name -> gulm.v1.Mode
+	9,  // 16: gulm.v1.SessionReply.replies:type_name -> gulm.v1.Reply
+	12, // 17: gulm.v1.SessionReply.events:type_name -> gulm.v1.Event
+	15, // 18: gulm.v1.SessionReply.attached:type_name -> gulm.v1.Attached
+	14, // 19: gulm.v1.SessionReply.journals:type_name -> gulm.v1.JournalEvent
+	4,  // 20: gulm.v1.JournalEvent.kind:type_name -> gulm.v1.JournalEventKind
+	5,  // 21: gulm.v1.LockService.Session:input_type -> gulm.v1.SessionRequest
+	13, // 22: gulm.v1.LockService.Session:output_type -> gulm.v1.SessionReply
+	22, // [22:23] is the sub-list for method output_type
+	21, // [21:22] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_gulm_v1_lock_proto_init() }

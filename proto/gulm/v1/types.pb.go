@@ -659,6 +659,91 @@ func (Policy) EnumDescriptor() ([]byte, []int) {
 	return file_gulm_v1_types_proto_rawDescGZIP(), []int{9}
 }
 
+// ProbeTrouble is a probe of a node that fails: the node tries what work takes, and
+// stops its heartbeats when that fails for too long.
+type ProbeTrouble struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is tried, for people; up to 64 bytes.
+	Probe string `protobuf:"bytes,1,opt,name=probe,proto3" json:"probe,omitempty"`
+	// What went wrong; up to 256 bytes.
+	Error string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	// For how long it has been failing, milliseconds.
+	FailingMs int64 `protobuf:"varint,3,opt,name=failing_ms,json=failingMs,proto3" json:"failing_ms,omitempty"`
+	// In how many milliseconds the node stops its heartbeats if that goes on; 0 if it
+	// does now, or has.
+	StopsInMs int64 `protobuf:"varint,4,opt,name=stops_in_ms,json=stopsInMs,proto3" json:"stops_in_ms,omitempty"`
+	// When it began to fail, by the master's clock, unix milliseconds, for display;
+	// 0 from a node.
+	SinceMs       int64 `protobuf:"varint,5,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeTrouble) Reset() {
+	*x = ProbeTrouble{}
+	mi := &file_gulm_v1_types_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeTrouble) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeTrouble) ProtoMessage() {}
+
+func (x *ProbeTrouble) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_types_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeTrouble.ProtoReflect.Descriptor instead.
+func (*ProbeTrouble) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_types_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ProbeTrouble) GetProbe() string {
+	if x != nil {
+		return x.Probe
+	}
+	return ""
+}
+
+func (x *ProbeTrouble) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *ProbeTrouble) GetFailingMs() int64 {
+	if x != nil {
+		return x.FailingMs
+	}
+	return 0
+}
+
+func (x *ProbeTrouble) GetStopsInMs() int64 {
+	if x != nil {
+		return x.StopsInMs
+	}
+	return 0
+}
+
+func (x *ProbeTrouble) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
 // Error is a refusal. `reason` is one of the append-only strings of package
 // gulmerr; `message` is for people and is never parsed.
 type Error struct {
@@ -672,7 +757,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_gulm_v1_types_proto_msgTypes[0]
+	mi := &file_gulm_v1_types_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -684,7 +769,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_types_proto_msgTypes[0]
+	mi := &file_gulm_v1_types_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -697,7 +782,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_types_proto_rawDescGZIP(), []int{0}
+	return file_gulm_v1_types_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Error) GetReason() string {
@@ -733,7 +818,7 @@ type ServerAddress struct {
 
 func (x *ServerAddress) Reset() {
 	*x = ServerAddress{}
-	mi := &file_gulm_v1_types_proto_msgTypes[1]
+	mi := &file_gulm_v1_types_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -745,7 +830,7 @@ func (x *ServerAddress) String() string {
 func (*ServerAddress) ProtoMessage() {}
 
 func (x *ServerAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_types_proto_msgTypes[1]
+	mi := &file_gulm_v1_types_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -758,7 +843,7 @@ func (x *ServerAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerAddress.ProtoReflect.Descriptor instead.
 func (*ServerAddress) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_types_proto_rawDescGZIP(), []int{1}
+	return file_gulm_v1_types_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ServerAddress) GetName() string {
@@ -779,7 +864,14 @@ var File_gulm_v1_types_proto protoreflect.FileDescriptor
 
 const file_gulm_v1_types_proto_rawDesc = "" +
 	"\n" +
-	"\x13gulm/v1/types.proto\x12\agulm.v1\"\xb0\x01\n" +
+	"\x13gulm/v1/types.proto\x12\agulm.v1\"\x94\x01\n" +
+	"\fProbeTrouble\x12\x14\n" +
+	"\x05probe\x18\x01 \x01(\tR\x05probe\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\x12\x1d\n" +
+	"\n" +
+	"failing_ms\x18\x03 \x01(\x03R\tfailingMs\x12\x1e\n" +
+	"\vstops_in_ms\x18\x04 \x01(\x03R\tstopsInMs\x12\x19\n" +
+	"\bsince_ms\x18\x05 \x01(\x03R\asinceMs\"\xb0\x01\n" +
 	"\x05Error\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x128\n" +
@@ -874,7 +966,7 @@ func file_gulm_v1_types_proto_rawDescGZIP() []byte {
 }
 
 var file_gulm_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
-var file_gulm_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_gulm_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_gulm_v1_types_proto_goTypes = []any{
 	(Mode)(0),             // 0: gulm.v1.Mode
 	(Flag)(0),             // 1: gulm.v1.Flag
@@ -886,12 +978,13 @@ var file_gulm_v1_types_proto_goTypes = []any{
 	(NodeState)(0),        // 7: gulm.v1.NodeState
 	(ServerRole)(0),       // 8: gulm.v1.ServerRole
 	(Policy)(0),           // 9: gulm.v1.Policy
-	(*Error)(nil),         // 10: gulm.v1.Error
-	(*ServerAddress)(nil), // 11: gulm.v1.ServerAddress
-	nil,                   // 12: gulm.v1.Error.MetadataEntry
+	(*ProbeTrouble)(nil),  // 10: gulm.v1.ProbeTrouble
+	(*Error)(nil),         // 11: gulm.v1.Error
+	(*ServerAddress)(nil), // 12: gulm.v1.ServerAddress
+	nil,                   // 13: gulm.v1.Error.MetadataEntry
 }
 var file_gulm_v1_types_proto_depIdxs = []int32{
-	12, // 0: gulm.v1.Error.metadata:type_name -> gulm.v1.Error.MetadataEntry
+	13, // 0: gulm.v1.Error.metadata:type_name -> gulm.v1.Error.MetadataEntry
 	1,  // [1:1] is the sub-list for method output_type
 	1,  // [1:1] is the sub-list for method input_type
 	1,  // [1:1] is the sub-list for extension type_name
@@ -910,7 +1003,7 @@ func file_gulm_v1_types_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gulm_v1_types_proto_rawDesc), len(file_gulm_v1_types_proto_rawDesc)),
 			NumEnums:      10,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -212,7 +212,7 @@ func (x *patient) failed(err error) {
 	now := time.Now()
 	if x.since.IsZero() {
 		x.since = x.began
-		x.node.log.Warn("probe fails", "probe", x.Name, "bound", x.Bound, "err", err)
+		x.node.log.Warn("probe fails", "probe", x.Name, "limit", x.Bound, "err", err)
 	}
 	why := err
 	err = fmt.Errorf("probe %q fails since %s: %w", x.Name, x.since.UTC().Format(time.RFC3339), err)

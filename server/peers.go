@@ -142,7 +142,7 @@ func (s *Server) explain(ctx context.Context) {
 			continue
 		}
 		told[key] = time.Now()
-		attrs := []any{"server", s.opt.Name, "peer", m.Peer, "what", m.Field, "err", m.Err}
+		attrs := []any{"server", s.opt.Name, "peer", m.Peer, "reason", m.Field, "err", m.Err}
 		if m.Field == "config" {
 			attrs = append(attrs, "keys", s.peers.diff(ctx, m.Peer))
 		}

@@ -39,7 +39,7 @@ func (t *term) mayFence(ctx context.Context, log *slog.Logger, l member.Life) bo
 		}
 		if why != told {
 			told = why
-			log.Warn(why)
+			log.Warn("fence waits", "reason", why)
 		}
 	}
 	return false

@@ -32,8 +32,8 @@ func (m *Master) QuorumWithout(node string) bool {
 
 // Why a fence must not begin.
 const (
-	heldUpPause  = "fence waits: automatic fencing is paused"
-	heldUpQuorum = "fence waits: without this machine the lock servers have no quorum; start another server, or run fence_ack_manual"
+	heldUpPause  = "automatic fencing is paused"
+	heldUpQuorum = "without this machine the lock servers have no quorum; start another server, or run fence_ack_manual"
 )
 
 // heldUp says why the fence of a life must not begin at the moment, "" if it may.

@@ -115,12 +115,12 @@ func (e *Edge) authorize(ctx context.Context, method string) (context.Context, e
 	if !e.cfg.Insecure {
 		var err error
 		if id, err = e.certificate(ctx); err != nil {
-			e.log.Warn("call refused", "method", method, "err", err)
+			e.log.Warn("call refused", "call", method, "err", err)
 			return nil, gulmerr.ToStatus(gulmerr.New(gulmerr.ErrPermission, "%v", err))
 		}
 	}
 	if permissions[method]&id.Role == 0 {
-		e.log.Warn("call refused", "method", method, "caller", id.Name)
+		e.log.Warn("call refused", "call", method, "caller", id.Name)
 		return nil, gulmerr.ToStatus(gulmerr.New(gulmerr.ErrPermission, "%s may not be called by %q", method, id.Name))
 	}
 	return context.WithValue(ctx, identityKey{}, id), nil

@@ -151,7 +151,7 @@ func (e *Edge) status(method string, err error) error {
 	}
 	st := gulmerr.ToStatus(err)
 	if status.Code(st) == codes.Internal {
-		e.log.Error("call failed", "method", method, "err", err)
+		e.log.Error("call failed", "call", method, "err", err)
 	}
 	return st
 }

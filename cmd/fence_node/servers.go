@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"lock_gulmd/cmd/internal/tool"
 	"lock_gulmd/fence"
 	gulmv1 "lock_gulmd/proto/gulm/v1"
+	"lock_gulmd/proto/gulmerr"
 )
 
 // askLimit bounds what is asked of the lock servers, before and after the fence:
@@ -112,7 +114,10 @@ func (s *servers) record(report fence.Report) {
 		_, err := gulmv1.NewAdminServiceClient(conn).RecordFence(ctx, &gulmv1.RecordFenceRequest{Node: s.name, Operator: tool.Operator(), Fence: f})
 		return err
 	}})
-	if err != nil {
-		fmt.Fprintf(s.stderr, "fence_node: this is not in the servers' record: %v\n", err)
+	switch {
+	case errors.Is(err, gulmerr.ErrUnknownNode):
+		fmt.Fprintf(s.stderr, "fence_node: this is not in the servers' record, which begins with a node's first login: %s has never logged in\n", s.name)
+	case err != nil:
+		fmt.Fprintf(s.stderr, "fence_node: this is not in the servers' record, write it down elsewhere: %v\n", err)
 	}
 }

@@ -9,8 +9,9 @@ import (
 func ackCommand(env *tool.Env) *cobra.Command {
 	yes := false
 	cmd := &cobra.Command{
-		Use:   "ack NODE",
-		Short: "Acknowledge by hand that a node is fenced",
+		Use:     "ack NODE",
+		Example: "  gulm_tool ack fs01",
+		Short:   "Acknowledge by hand that a node is fenced",
 		Long: `Acknowledges the pending fence of NODE: you say that you have made sure yourself
 that the machine is switched off, or cut off from the shared disk. Its locks
 then go to others. The same as fence_ack_manual.`,

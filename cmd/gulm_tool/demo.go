@@ -17,8 +17,9 @@ import (
 func demoCommand(env *tool.Env) *cobra.Command {
 	var opt demo.Options
 	cmd := &cobra.Command{
-		Use:   "demo",
-		Short: "Watch a node die while it writes, and nothing get lost",
+		Use:     "demo",
+		Example: "  gulm_tool demo --story recovery",
+		Short:   "Watch a node die while it writes, and nothing get lost",
 		Long: `Starts three real lock servers and three nodes on loopback addresses and in a
 temporary folder. The nodes share one file as their disk and write records under
 an exclusive lock. A node is stopped while it holds the lock; it is expired and

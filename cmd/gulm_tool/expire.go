@@ -18,6 +18,7 @@ func expireCommand(env *tool.Env) *cobra.Command {
 	reason := ""
 	cmd := &cobra.Command{
 		Use:     "expire NODE --reason TEXT",
+		Example: "  gulm_tool expire fs01 --reason \"hangs since 12:40, ticket 311\"",
 		Aliases: []string{"forceexpire"},
 		Short:   "Declare a logged-in node dead: it is fenced",
 		Long: `Declares NODE dead. Its locks freeze at once and it is fenced; only then others
@@ -45,8 +46,11 @@ func expire(ctx context.Context, env *tool.Env, node, reason string) error {
 		_, err := gulmv1.NewAdminServiceClient(conn).ForceExpire(ctx, &gulmv1.ForceExpireRequest{Node: node, Reason: reason, Operator: tool.Operator()})
 		return err
 	}})
-	if errors.Is(err, gulmerr.ErrWrongState) {
+	switch {
+	case errors.Is(err, gulmerr.ErrWrongState):
 		err = &tool.Advised{Err: err, Advice: "only a logged-in node can be expired; see gulm_tool nodeinfo " + node}
+	case errors.Is(err, gulmerr.ErrUnknownNode):
+		err = &tool.Advised{Err: err, Advice: "only a logged-in node can be expired; gulm_tool nodelist shows all names and who is logged in"}
 	}
 	if err != nil {
 		return fmt.Errorf("expire %s: %w", node, tool.Doubtful(err, node))

@@ -25,8 +25,9 @@ var fenceVerbs = []func(*tool.Env) *cobra.Command{
 
 func fenceCommand(env *tool.Env) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "fence",
-		Short: "Show fences, rehearse them, pause and resume automatic fencing",
+		Use:     "fence",
+		Example: "  gulm_tool fence list",
+		Short:   "Show fences, rehearse them, pause and resume automatic fencing",
 		Long: `Shows pending and earlier fences, asks the fence devices how things are, and pauses
 and resumes automatic expiry and fencing. While it is paused the locks of dead
 nodes stay held; "gulm_tool expire" still works, and so does an acknowledgement.`,
@@ -43,8 +44,9 @@ nodes stay held; "gulm_tool expire" still works, and so does an acknowledgement.
 func pauseCommand(env *tool.Env) *cobra.Command {
 	reason := ""
 	cmd := &cobra.Command{
-		Use:   "pause --reason TEXT",
-		Short: "Pause automatic expiry and fencing, as for work on a switch",
+		Use:     "pause --reason TEXT",
+		Example: "  gulm_tool fence pause --reason \"new firmware for switch 2\"",
+		Short:   "Pause automatic expiry and fencing, as for work on a switch",
 		Long: `Pauses automatic expiry and fencing of nodes until "gulm_tool fence resume". The
 locks of a node that dies meanwhile stay held. Nodes can still be expired by hand.`,
 		Args: cobra.NoArgs,
@@ -68,8 +70,9 @@ locks of a node that dies meanwhile stay held. Nodes can still be expired by han
 
 func resumeCommand(env *tool.Env) *cobra.Command {
 	return &cobra.Command{
-		Use:   "resume",
-		Short: "Resume automatic fencing that was paused",
+		Use:     "resume",
+		Example: "  gulm_tool fence resume",
+		Short:   "Resume automatic fencing that was paused",
 		Long: `Resumes automatic expiry and fencing: whoever is missing is expired and fenced,
 however many they are. The servers pause fencing by themselves when too many nodes
 vanish at once (breaker_nodes, breaker_percent and breaker_window in cluster.ccs),

@@ -16,8 +16,9 @@ import (
 
 func journalsCommand(env *tool.Env) *cobra.Command {
 	return &cobra.Command{
-		Use:   "journals [LOCKSPACE]",
-		Short: "Show who has which journal mounted, and who replays whose",
+		Use:     "journals [LOCKSPACE]",
+		Example: "  gulm_tool journals farm7:data",
+		Short:   "Show who has which journal mounted, and who replays whose",
 		Long: `Shows the journals and mounts of all lockspaces that have some, or of one, as the
 master knows them, and what each of them waits for.
 

@@ -22,8 +22,9 @@ const rehearsalTimeout = 5 * time.Minute
 
 func fenceListCommand(env *tool.Env) *cobra.Command {
 	return &cobra.Command{
-		Use:   "list",
-		Short: "List pending and latest fences, and alarms of fence devices",
+		Use:     "list",
+		Example: "  gulm_tool fence list",
+		Short:   "List pending and latest fences, and alarms of fence devices",
 		Long: `Lists the pending fences with their round, latest attempt, age, and what they wait
 for; the latest fence of every other node; and what is wrong with fence devices.`,
 		Args: cobra.NoArgs,
@@ -42,8 +43,9 @@ for; the latest fence of every other node; and what is wrong with fence devices.
 
 func fenceShowCommand(env *tool.Env) *cobra.Command {
 	return &cobra.Command{
-		Use:   "show NODE",
-		Short: "Show the whole fence ledger of a node",
+		Use:     "show NODE",
+		Example: "  gulm_tool fence show fs01",
+		Short:   "Show the whole fence ledger of a node",
 		Long: `Shows all that the servers know of the fencing of NODE: the pending or latest
 fence and those before it with what the agents wrote, what the fence devices said
 when they were asked last, and fences by hand.`,
@@ -164,8 +166,9 @@ func printLedger(w io.Writer, n *gulmv1.FenceLedger) error {
 
 func rehearseCommand(env *tool.Env) *cobra.Command {
 	return &cobra.Command{
-		Use:   "rehearse [NODE]",
-		Short: "Ask the fence devices how things are, before the day it matters",
+		Use:     "rehearse [NODE]",
+		Example: "  gulm_tool fence rehearse fs01",
+		Short:   "Ask the fence devices how things are, before the day it matters",
 		Long: `Asks every fence device of NODE, or of all nodes that are logged in, for the status
 of the node, and prints what they said. That a device gives no answer, or says off
 for a node that lives, is an alarm. Nothing is switched.

@@ -23,8 +23,9 @@ func locksCommand(env *tool.Env) *cobra.Command {
 	var req gulmv1.LocksRequest
 	prefix := ""
 	cmd := &cobra.Command{
-		Use:   "locks",
-		Short: "Show who holds and who waits, and who blocks whom",
+		Use:     "locks",
+		Example: "  gulm_tool locks --blocked --lockspace farm7:data",
+		Short:   "Show who holds and who waits, and who blocks whom",
 		Long: `Shows resources with their holders and waiters, as the master knows them. Names
 of resources are bytes, so they are quoted. A lock is called NODE/SESSION/LOCK.
 A waiter that conflicts with no holder waits behind others in the queue.

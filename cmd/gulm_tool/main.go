@@ -53,7 +53,11 @@ The lock servers are those of the configuration, or those named with --server.
 HOST is the name of a configured server, an address, or either with :PORT.
 Plain text is used only towards loopback addresses; others need a certificate.
 
+Tables are for people and may change; programs use --json, whose keys stay, and
+the exit status.
+
 ` + tool.ExitHelp,
+		Example: "  gulm_tool status",
 		RunE: func(*cobra.Command, []string) error {
 			return tool.Usage("name a command")
 		},

@@ -161,6 +161,10 @@ func TestConfiguration(t *testing.T) {
 				t.Errorf("%s: %+v", host, r)
 			}
 		}
+		r := on(c, "shutdown", "lk9")
+		if r.Code != gulmerr.ExitUsage || !strings.Contains(r.Stderr, "lk9:40040 is no lock server of the configuration, which has lk1, lk2, lk3") {
+			t.Errorf("lk9: %+v", r)
+		}
 	})
 	t.Run("another cluster", func(t *testing.T) {
 		c.Servers[0].Set(func(s *tooltest.Script) { s.Status.Cluster = "other" })

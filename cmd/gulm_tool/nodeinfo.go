@@ -17,8 +17,9 @@ import (
 
 func nodeinfoCommand(env *tool.Env) *cobra.Command {
 	return &cobra.Command{
-		Use:   "nodeinfo NODE",
-		Short: "Show all that is known of one node",
+		Use:     "nodeinfo NODE",
+		Example: "  gulm_tool nodeinfo fs01",
+		Short:   "Show all that is known of one node",
 		Long: `Shows one node as the master knows it: its processes, each with the silence after
 which it was told that the node is expired and the watchdog that it has armed, its
 pending or latest fence with what the agents wrote, what is waited for on its

@@ -10,8 +10,9 @@ import (
 
 func nodelistCommand(env *tool.Env) *cobra.Command {
 	return &cobra.Command{
-		Use:   "nodelist [HOST]",
-		Short: "List all nodes with their states",
+		Use:     "nodelist [HOST]",
+		Example: "  gulm_tool nodelist",
+		Short:   "List all nodes with their states",
 		Long: `Lists all nodes as the master knows them. Without a master, what another server
 knows is shown, and the exit status is 3. With --json prints one object with
 "view" (the server that said it), "quorate" and "nodes".`,

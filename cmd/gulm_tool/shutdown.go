@@ -16,8 +16,9 @@ import (
 func shutdownCommand(env *tool.Env) *cobra.Command {
 	force := false
 	cmd := &cobra.Command{
-		Use:   "shutdown HOST [--force]",
-		Short: "Log one lock server out and stop it",
+		Use:     "shutdown HOST [--force]",
+		Example: "  gulm_tool shutdown lk3",
+		Short:   "Log one lock server out and stop it",
 		Long: `Logs the lock server HOST out cleanly and stops it: it is not fenced, and if it
 is the master, another server takes over. Refused with exit status 5 if the
 cluster would lose its quorum while nodes are logged in.`,

@@ -15,8 +15,9 @@ import (
 
 func statusCommand(env *tool.Env) *cobra.Command {
 	return &cobra.Command{
-		Use:   "status [HOST]",
-		Short: "Show all lock servers, nodes, fences, and what is waited for",
+		Use:     "status [HOST]",
+		Example: "  gulm_tool status --json",
+		Short:   "Show all lock servers, nodes, fences, and what is waited for",
 		Long: `Asks every lock server at once and shows what they say: each server, the nodes,
 pending fences, and everything that is waited for. Servers that contradict each
 other are shown first. With HOST, asks that one and those that it names.

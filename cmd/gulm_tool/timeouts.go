@@ -19,15 +19,17 @@ import (
 
 func timeoutsCommand(env *tool.Env) *cobra.Command {
 	root := &cobra.Command{
-		Use:   "timeouts",
-		Short: "Say how long things take",
-		Long:  "Says how long it takes until the locks of a failed node are granted to others, and why.",
-		RunE:  func(*cobra.Command, []string) error { return tool.Usage("name a command: timeouts explain") },
+		Use:     "timeouts",
+		Example: "  gulm_tool timeouts explain",
+		Short:   "Say how long things take",
+		Long:    "Says how long it takes until the locks of a failed node are granted to others, and why.",
+		RunE:    func(*cobra.Command, []string) error { return tool.Usage("name a command: timeouts explain") },
 	}
 	offline := false
 	explain := &cobra.Command{
-		Use:   "explain [NODE]",
-		Short: "Show the time from the failure of a node to the grant of its locks, term by term",
+		Use:     "explain [NODE]",
+		Example: "  gulm_tool timeouts explain fs01 --offline",
+		Short:   "Show the time from the failure of a node to the grant of its locks, term by term",
 		Long: `Shows what the time consists of between the failure of a node, be it a crash, a
 power cut or a partition, and the moment when the next one gets its lock: each term
 with its best and its worst case, as the master's settings have it. Nodes for which

@@ -11,10 +11,11 @@ import (
 
 func versionCommand(env *tool.Env) *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Show the version of gulm_tool",
-		Long:  "Shows the version of gulm_tool. The versions of the servers are in gulm_tool status.",
-		Args:  cobra.NoArgs,
+		Use:     "version",
+		Example: "  gulm_tool version",
+		Short:   "Show the version of gulm_tool",
+		Long:    "Shows the version of gulm_tool. The versions of the servers are in gulm_tool status.",
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if env.JSON {
 				return env.PrintJSON(struct {

@@ -176,10 +176,30 @@ func (c *Cluster) mayAsk(s Server) error {
 	if c.credential != nil || isLoopback(s.Address) {
 		return nil
 	}
+	if names := c.unknownName(s); names != "" {
+		return &Advised{
+			gulmerr.New(gulmerr.ErrInvalid, "%s is no lock server of the configuration, which has %s, and plain text is for loopback addresses only", s.Address, names),
+			fmt.Sprintf("name one of these; for a server of another cluster give --tls-cert, --tls-key and --tls-ca (or %s, %s and %s)", EnvCert, EnvKey, EnvCA),
+		}
+	}
 	return &Advised{
 		gulmerr.New(gulmerr.ErrInvalid, "lock server %v is on another machine, and plain text is for loopback addresses only", s.described()),
 		fmt.Sprintf("give --tls-cert, --tls-key and --tls-ca (or %s, %s and %s)", EnvCert, EnvKey, EnvCA),
 	}
+}
+
+// unknownName returns the names of the configured servers if s was named by hand
+// with a name that is none of them, "" otherwise.
+func (c *Cluster) unknownName(s Server) string {
+	host, _, _ := net.SplitHostPort(s.Address)
+	if _, err := netip.ParseAddr(host); err == nil || s.Name != "" {
+		return ""
+	}
+	var names []string
+	for _, known := range c.configured() {
+		names = append(names, known.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // described returns name and address.

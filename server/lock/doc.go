@@ -6,7 +6,8 @@
 // # When is a request granted
 //
 // A resource has three queues: granted, converting and waiting. Held is what the
-// locks in the first two hold.
+// locks in the first two hold, those of dead nodes included until they are
+// released: frozen ones, and remains.
 //
 //   - A new request is granted at once if its mode is compatible with every held
 //     mode and nobody converts or waits. Otherwise it waits.
@@ -39,8 +40,14 @@
 // newlock.go has the rule (fits), grant.go is the only code that grants what is
 // queued, blocking.go says who is asked to give way, value.go what a grant does
 // with the value block, expire.go and frozen.go what becomes of a dead node's
-// locks, recovery.go who passes them, orphan.go what becomes of those that a
-// process leaves behind, unlock.go how a wait ends without a grant.
+// locks, await.go what waits for an operator's word, recovery.go who passes them,
+// orphan.go what becomes of those that a process leaves behind, unlock.go and
+// deny.go how a wait ends without a grant, deadlock.go who waits for whom over
+// several resources. Everything else asks by these rules: sets of locks, one
+// resource after the other (lockset.go), and the requests of GULM (gulm.go).
+// Byte ranges of files have rules of their own (range_find.go): one is granted at
+// once if no other owner holds what conflicts, and no request that conflicts waits,
+// but for those that wait for this very owner.
 //
 // # Memory
 //

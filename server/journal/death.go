@@ -90,7 +90,7 @@ type Release struct {
 
 // Settle ends the mount of a life whose fence is proved, if it has one in this
 // lockspace: its journal is dirty, and what the sessions left is released when it is
-// recovered. left must name the session that mounted. If the life has no journal
+// recovered. left names those that left something. If the life has no journal
 // mounted, but left one that is still dirty, what the sessions left goes with that.
 // With word an operator must acknowledge first that the node is gone. It reports
 // false if the life had no journal there at all.
@@ -102,10 +102,10 @@ func (l *Ledger) Settle(lockspace uint32, life Life, left []uint64, word bool) b
 	had := false
 	if i := slices.IndexFunc(p.Mounts, func(m Mount) bool { return m.Life == life }); i >= 0 {
 		had = p.Mounts[i].JID != NoJID
-		l.end(p, p.Mounts[i].Session, left, word)
+		l.end(p, p.Mounts[i].Session, true, left, word)
 	}
 	if jid := p.leftBy(life); !had && jid != NoJID {
-		p.Journals[jid].leave(life, left, word)
+		p.Journals[jid].leave(life, 0, left, word)
 		had = true
 	}
 	l.sweep(lockspace)

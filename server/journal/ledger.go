@@ -155,27 +155,31 @@ func (l *Ledger) Unmount(lockspace uint32, session uint64) reason.Reason {
 	if p == nil || !p.mounts(session) {
 		return reason.NotMounted
 	}
-	l.end(p, session, nil, false)
+	l.end(p, session, false, nil, false)
 	l.sweep(lockspace)
 	return reason.None
 }
 
 // Abandon ends a mount as if its node had died in this lockspace only, and was
 // fenced: its journal, if it has one (see Holds), is dirty, and what the session
-// left is released when it is recovered. Refused with NotMounted if the session
-// has not asked for a mount.
-func (l *Ledger) Abandon(lockspace uint32, session uint64) reason.Reason {
+// left is released when it is recovered. locks says whether it left any. Refused
+// with NotMounted if the session has not asked for a mount.
+func (l *Ledger) Abandon(lockspace uint32, session uint64, locks bool) reason.Reason {
 	p := l.space(lockspace)
 	if p == nil || !p.mounts(session) {
 		return reason.NotMounted
 	}
-	l.end(p, session, []uint64{session}, false)
+	var left []uint64
+	if locks {
+		left = []uint64{session}
+	}
+	l.end(p, session, true, left, false)
 	l.sweep(lockspace)
 	return reason.None
 }
 
-// end removes a mount; if somebody left something its journal becomes dirty.
-func (l *Ledger) end(p *Space, session uint64, left []uint64, word bool) {
+// end removes a mount; its journal, if it has one, becomes dirty if that is said.
+func (l *Ledger) end(p *Space, session uint64, dirty bool, left []uint64, word bool) {
 	i := slices.IndexFunc(p.Mounts, func(m Mount) bool { return m.Session == session })
 	m := p.Mounts[i]
 	p.Mounts = slices.Delete(p.Mounts, i, i+1)
@@ -184,33 +188,39 @@ func (l *Ledger) end(p *Space, session uint64, left []uint64, word bool) {
 			l.takeBack(j)
 		}
 	}
-	if len(left) == 0 || m.JID == NoJID {
+	if !dirty || m.JID == NoJID {
 		l.note(p, NoteUnmounted, &m)
 	}
 	if m.JID != NoJID {
 		j := &p.Journals[m.JID]
 		j.Mounter, j.Since = 0, l.stamp
-		if len(left) > 0 {
-			j.leave(m.Life, left, word)
+		if dirty {
+			j.leave(m.Life, m.Session, left, word)
 			l.note(p, NoteDirty, &m)
 		}
 	}
 	l.assign(p)
 }
 
-// leave makes a journal dirty.
-func (j *Journal) leave(life Life, sessions []uint64, word bool) {
-	i := slices.IndexFunc(j.Left, func(r Remains) bool { return r.Life == life })
-	if i < 0 {
-		i = len(j.Left)
-		j.Left = append(j.Left, Remains{Life: life})
+// leave makes a journal dirty. Of each node there is one entry, the newest life's,
+// or a node that dies again and again would fill the ledger; `mounter` stands for
+// it if it left nothing else.
+func (j *Journal) leave(life Life, mounter uint64, sessions []uint64, word bool) {
+	r := Remains{Life: life}
+	if i := slices.IndexFunc(j.Left, func(r Remains) bool { return r.Life.Node == life.Node }); i >= 0 {
+		r.Sessions, r.Doubted, r.Word = j.Left[i].Sessions, j.Left[i].Doubted, j.Left[i].Word
+		j.Left = slices.Delete(j.Left, i, i+1)
 	}
-	j.Left[i].Word = j.Left[i].Word || word
+	r.Word = r.Word || word
 	for _, s := range sessions {
-		if !slices.Contains(j.Left[i].Sessions, s) {
-			j.Left[i].Sessions = append(j.Left[i].Sessions, s)
+		if !slices.Contains(r.Sessions, s) {
+			r.Sessions = append(r.Sessions, s)
 		}
 	}
+	if len(r.Sessions) == 0 {
+		r.Sessions = []uint64{mounter}
+	}
+	j.Left = append(j.Left, r)
 }
 
 // sweep forgets a lockspace that nobody mounts and where nothing is left.

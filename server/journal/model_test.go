@@ -27,7 +27,7 @@ type truth struct {
 }
 
 type remnant struct {
-	life    Life
+	node    string
 	session uint64
 }
 
@@ -112,10 +112,10 @@ func (w *truth) take(left []Remains) error {
 			}
 		}
 		for _, s := range r.Sessions {
-			if !w.owed[remnant{r.Life, s}] {
+			if !w.owed[remnant{r.Life.Node, s}] {
 				return fmt.Errorf("what session %d of %v left is released again", s, r.Life)
 			}
-			delete(w.owed, remnant{r.Life, s})
+			delete(w.owed, remnant{r.Life.Node, s})
 			w.released++
 		}
 	}
@@ -187,7 +187,7 @@ func (w *truth) moves() map[string]func(*machine, pick) error {
 			if m.expired || m.session == 0 {
 				return nil
 			}
-			why := w.ledger.Abandon(modelSpace, m.session)
+			why := w.ledger.Abandon(modelSpace, m.session, true)
 			if !had {
 				return w.ended(m, why, m.mount, nil)
 			}
@@ -282,7 +282,7 @@ func (w *truth) ended(m *machine, why reason.Reason, mounts bool, left []uint64)
 	}
 	if mounts {
 		for _, s := range left {
-			w.owed[remnant{m.is(), s}] = true
+			w.owed[remnant{m.name, s}] = true
 		}
 		m.gone()
 	}
@@ -302,8 +302,8 @@ func (w *truth) doFence(m *machine) error {
 			return err
 		}
 	}
-	if had = had || w.owed[remnant{life, session}]; had {
-		w.owed[remnant{life, session}] = true
+	if had = had || w.owed[remnant{m.name, session}]; had {
+		w.owed[remnant{m.name, session}] = true
 	}
 	if got := w.ledger.Settle(modelSpace, life, []uint64{session}, false); got != had {
 		return fmt.Errorf("%v had a journal: %v, want %v", life, got, had)

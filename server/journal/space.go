@@ -53,8 +53,9 @@ type Mount struct {
 // when the journal is recovered.
 type Remains struct {
 	Life Life
-	// Sessions are those that left them, at least one: the origins of the remains
-	// in the lock table.
+	// Sessions are those that left them: the origins of the remains in the lock
+	// table. There is at least one, be it one that left nothing, and else only such
+	// as left something, so that their number is bounded by that of the locks.
 	Sessions []uint64
 	// Doubted: a later failure of the node is not fenced yet. They wait for that
 	// fence as well.
@@ -71,8 +72,9 @@ func (r *Remains) waits() bool { return r.Doubted || r.Word }
 type Journal struct {
 	// Mounter is the session that has it mounted, 0 for none.
 	Mounter uint64
-	// Left are those who left it dirty, oldest first; none if it is clean. The
-	// first mounter may have a dirty one mounted.
+	// Left are those who left it dirty, oldest first, one for each node, with its
+	// newest life; none if it is clean. The first mounter may have a dirty one
+	// mounted.
 	Left []Remains
 	// Recoverer is the session that replays it, 0 for none.
 	Recoverer uint64
@@ -97,8 +99,8 @@ type Space struct {
 	Journals []Journal
 	// Mounts are in the order in which they were asked for.
 	Mounts []Mount
-	// Late are remains whose journal is recovered: they wait for a fence or an
-	// operator's word only.
+	// Late are remains whose journal is recovered, or that are older than the
+	// journals: they wait for a fence or an operator's word only.
 	Late []Remains
 }
 

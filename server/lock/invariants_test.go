@@ -15,7 +15,7 @@ var reading = []string{
 	"Begin", "Changed", "Check", "Clone", "Counters", "Counts", "Digest", "GulmQuery", "Known", "Joined", "Locks", "NeedsFence", "Members", "Owners",
 	"RangeCounts", "RangeTest", "Ranges", "Resource", "SetLimits", "SpaceName", "SpaceOf", "Spaces", "TakeEvents", "Walk", "WalkWaits", "Watch", "Watched", "Waits",
 	"AllDeadlocks", "Deadlocks", "Explain",
-	"WalkRanges",
+	"WalkRanges", "HasIn", "LeftIn",
 	"Awaits", "Policies", "PolicyOf", "SpacesOf",
 }
 

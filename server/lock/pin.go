@@ -29,6 +29,35 @@ func (t *Table) SpaceName(number uint32) string {
 	return ""
 }
 
+// HasIn reports whether an owner has locks or ranges in a lockspace, held or wanted.
+func (t *Table) HasIn(s Session, number uint32) bool {
+	o := t.owner(s)
+	if o == nil {
+		return false
+	}
+	for slot := o.head; slot != 0; slot = t.locks.get(slot).after {
+		if t.resources.get(t.locks.get(slot).resource).lockspace == number {
+			return true
+		}
+	}
+	return t.ranges.Has(s, t.filesOf(number))
+}
+
+// LeftIn returns the sessions whose locks and ranges in a lockspace belong to an
+// owner that stands for a node, ascending; the caller owns the result.
+func (t *Table) LeftIn(owner Session, number uint32) []uint64 {
+	var sessions []uint64
+	if t.owner(owner) == nil {
+		return nil
+	}
+	for _, l := range t.leftBy(owner) {
+		if l.Lockspace == number {
+			sessions = append(sessions, uint64(l.From))
+		}
+	}
+	return sessions
+}
+
 // SpaceOf returns the lockspace of a session's lock, 0 if there is no such lock.
 func (t *Table) SpaceOf(s Session, id ID) uint32 {
 	slot := t.findLock(s, id)

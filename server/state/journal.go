@@ -41,10 +41,12 @@ func (s *State) journalRequest(session lock.Session, req *Request) lock.Reply {
 		s.release(req.Lockspace, left)
 		if reply = noted(why); why == reason.None {
 			s.releaseAll(req.Lockspace)
+			s.trimLate(req.Lockspace)
 		}
 	case OpRecovered:
 		left, why := s.journals.Recovered(req.Lockspace, uint64(session), int(req.JID), string(req.Value))
 		s.release(req.Lockspace, left)
+		s.trimLate(req.Lockspace)
 		reply = noted(why)
 	case OpUnmount:
 		reply = noted(s.journals.Unmount(req.Lockspace, uint64(session)))
@@ -118,12 +120,11 @@ func (s *State) withdraw(session lock.Session, lockspace uint32) lock.Reply {
 
 // abandon ends a session's mount, its journal dirty if it has one.
 func (s *State) abandon(session lock.Session, lockspace uint32) reason.Reason {
-	holds := s.journals.Holds(lockspace, uint64(session))
-	why := s.journals.Abandon(lockspace, uint64(session))
-	if why == reason.None && holds {
-		s.locks.FreezeIn(session, lockspace, nil)
+	left := 0
+	if s.journals.Holds(lockspace, uint64(session)) {
+		left = s.locks.FreezeIn(session, lockspace, nil)
 	}
-	return why
+	return s.journals.Abandon(lockspace, uint64(session), left > 0)
 }
 
 // abandonAll is for a session that logs out, or whose process has ended: that its
@@ -149,11 +150,34 @@ func (s *State) release(lockspace uint32, left []journal.Remains) {
 }
 
 // releaseAll releases the remains that are left once every journal is replayed:
-// they were there before the lockspace had journals. Those in doubt stay.
+// they were there before the lockspace had journals. Those in doubt go with the
+// fence of their node.
 func (s *State) releaseAll(lockspace uint32) {
 	for _, n := range s.members.Nodes() {
+		if n.State == member.Expired {
+			life := journal.Life{Node: n.Name, Incarnation: n.Incarnation}
+			s.journals.Later(lockspace, life, s.locks.LeftIn(lock.RemainsOf(n.Number), lockspace))
+			continue
+		}
 		s.locks.ReleaseIn(lock.RemainsOf(n.Number), lockspace, nil, 0)
 	}
+}
+
+// trimLate forgets late remains of which there is nothing in the lock table.
+func (s *State) trimLate(lockspace uint32) {
+	if !s.journals.HasLate(lockspace) {
+		return
+	}
+	left := map[string][]uint64{}
+	s.journals.Trim(lockspace, func(node string, session uint64) bool {
+		sessions, known := left[node]
+		if !known {
+			number := s.nodeNumber(node)
+			sessions = slices.Concat(s.locks.LeftIn(lock.RemainsOf(number), lockspace), s.locks.LeftIn(lock.AwaitOf(number), lockspace))
+			left[node] = sessions
+		}
+		return slices.Contains(sessions, session)
+	})
 }
 
 // pin keeps the lockspaces that have journals.
@@ -179,8 +203,13 @@ func (s *State) settleLocks(life journal.Life, ended []uint64, word bool) {
 	orphans := lock.OrphansOf(number)
 	for _, lockspace := range held {
 		// Orphans go with this journal, whatever else those left who made them.
-		s.locks.Entrust(orphans, lockspace, lock.Session(s.journals.Keeper(lockspace, life)))
-		s.journals.Settle(lockspace, life, ended, slices.Contains(await, lockspace))
+		keeper := s.journals.Keeper(lockspace, life)
+		s.locks.Entrust(orphans, lockspace, lock.Session(keeper))
+		left := s.leaving(ended, lockspace)
+		if s.locks.HasIn(orphans, lockspace) && !slices.Contains(left, keeper) {
+			left = append(left, keeper)
+		}
+		s.journals.Settle(lockspace, life, left, slices.Contains(await, lockspace))
 	}
 	for _, lockspace := range s.journals.MountedBy(life) { // without a journal
 		s.journals.Settle(lockspace, life, nil, false)
@@ -193,6 +222,17 @@ func (s *State) settleLocks(life journal.Life, ended []uint64, word bool) {
 	if word {
 		s.concede(life.Node)
 	}
+}
+
+// leaving returns those of some sessions that have anything in a lockspace.
+func (s *State) leaving(sessions []uint64, lockspace uint32) []uint64 {
+	var out []uint64
+	for _, session := range sessions {
+		if s.locks.HasIn(lock.Session(session), lockspace) {
+			out = append(out, session)
+		}
+	}
+	return out
 }
 
 // mayAsk refuses what a mount forbids, or its lack.

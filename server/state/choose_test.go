@@ -243,13 +243,19 @@ func chooseGulm(pick source, r *state.Request) {
 }
 
 // script makes n commands that make sense one after the other.
-func script(pick source, n int) []state.Command {
+func script(pick source, n int) []state.Command { return scriptOf(n, pick, choose) }
+
+// fullScript is script with commands of all kinds.
+func fullScript(pick source, n int) []state.Command { return scriptOf(n, pick, choose, chooseAny) }
+
+// scriptOf lets each of the choosers choose in turn.
+func scriptOf(n int, pick source, choosers ...func(source, *state.State) state.Command) []state.Command {
 	s := state.New()
 	commands := []state.Command{state.BeginTerm{Term: 1, Server: "s1"}}
 	for i := range n {
 		c := commands[i]
 		s.Apply(uint64(i+1), 0, c)
-		commands = append(commands, choose(pick, s))
+		commands = append(commands, choosers[i%len(choosers)](pick, s))
 	}
 	return commands[:n]
 }

@@ -56,7 +56,7 @@ func chooseMore(pick source, s *state.State) state.Command {
 		return chooseFence(pick, s)
 	case n < 62:
 		return chooseDeny(pick, s)
-	case n < 65:
+	case n < 64:
 		node := chooseNode(pick)
 		c := login(node, fmt.Sprint("boot", pick(4)), byte(pick(3)))
 		c.Flags = []member.SessionFlags{0, 0, member.Unimportant, member.Container}[pick(4)]
@@ -64,7 +64,7 @@ func chooseMore(pick source, s *state.State) state.Command {
 		c.Replaces = known.Incarnation * uint64(pick(2))
 		return c
 	case n < 66:
-		return state.EndSession{Term: chooseTerm(pick, s), Session: chooseSession(pick, s), Seen: s.Index()}
+		return chooseEnd(pick, s)
 	case n < 67:
 		return state.ServerEntered{Server: chooseNode(pick), BootID: fmt.Sprint("boot", pick(4))}
 	case n < 68:
@@ -93,6 +93,23 @@ func chooseMore(pick source, s *state.State) state.Command {
 			g.Requests[0].Lockspace += uint32(pick(4) / 3)
 		}
 	}
+	return c
+}
+
+// chooseEnd ends a session, mostly one that may end alone; if there is none, it
+// mostly makes one.
+func chooseEnd(pick source, s *state.State) state.Command {
+	for _, session := range s.Members().Sessions() {
+		if s.EndsAlone(session) && !session.Frozen && pick(4) > 0 {
+			return state.EndSession{Term: chooseTerm(pick, s), Session: session.Number, Seen: s.Index()}
+		}
+	}
+	if pick(4) == 0 {
+		return state.EndSession{Term: chooseTerm(pick, s), Session: chooseSession(pick, s), Seen: s.Index()}
+	}
+	node, _ := s.Members().Node(chooseNode(pick))
+	c := login(node.Name, node.BootID, 9)
+	c.Flags = member.Unimportant
 	return c
 }
 

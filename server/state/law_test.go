@@ -21,9 +21,10 @@ func seeded(seed uint64) source { return rand.New(rand.NewPCG(seed, 5)).IntN }
 // every index. It counts that the logs reach what they should.
 func TestLaw_replay(t *testing.T) {
 	var reached tally
+	kinds := map[string]int{}
 	for seed := range uint64(20) {
 		a, b := state.New(), state.New()
-		for i, c := range script(seeded(seed), 1500) {
+		for i, c := range fullScript(seeded(seed), 1500) {
 			index := uint64(i + 1)
 			again, err := decoded(c)
 			if err != nil {
@@ -39,6 +40,7 @@ func TestLaw_replay(t *testing.T) {
 				}
 			}
 			reached.note(c, r)
+			note(kinds, c, r)
 		}
 		if err := a.Check(); err != nil {
 			t.Errorf("seed %d: %v", seed, err)
@@ -48,6 +50,7 @@ func TestLaw_replay(t *testing.T) {
 	if reached.granted < 500 || reached.queued < 100 || reached.frozen < 50 || reached.settled < 50 || reached.refused < 100 {
 		t.Error("the logs hardly touch anything")
 	}
+	everyKind(t, kinds)
 }
 
 type tally struct{ granted, queued, frozen, settled, refused, events int }
@@ -78,7 +81,7 @@ func (n *tally) note(c state.Command, r state.Result) {
 // TestLaw_snapshotAnywhere restores at each point of a log, by image and by
 // snapshot, and plays the rest on all.
 func TestLaw_snapshotAnywhere(t *testing.T) {
-	commands := script(seeded(101), 220)
+	commands := fullScript(seeded(101), 300)
 	step := 1
 	if testing.Short() {
 		step = 10
@@ -123,7 +126,7 @@ func TestLaw_cloneKeeps(t *testing.T) {
 	s := state.New()
 	var clone *state.State
 	var want picture
-	for i, c := range script(seeded(102), 1500) {
+	for i, c := range fullScript(seeded(102), 1500) {
 		if i%50 == 0 {
 			clone = s.Clone()
 			want = pictureOf(clone)
@@ -137,118 +140,10 @@ func TestLaw_cloneKeeps(t *testing.T) {
 	}
 }
 
-// groupsOf returns a state with sessions in lockspace 1, and groups of requests
-// for it, of which each is next in line.
-func groupsOf(t *testing.T, seed uint64, sessions, n int, name func(session, i int) string) (*cluster, []state.Group) {
-	t.Helper()
-	c := newCluster(t, state.Limits{})
-	for i := range sessions {
-		c.enter(fmt.Sprint("n", i))
-	}
-	pick := seeded(seed)
-	seqs := make([]uint64, sessions)
-	var groups []state.Group
-	for i := range n {
-		session := pick(sessions)
-		g := state.Group{Session: uint64(session) + 1}
-		for range 1 + pick(3) {
-			r := chooseRequest(pick, seqs[session]+2, 1)
-			r.Name = []byte(name(session, i))
-			if r.Op != state.OpLock && r.Op != state.OpConvert && r.Op != state.OpUnlock {
-				r.Op = state.OpUnlock
-			}
-			seqs[session]++
-			g.Requests = append(g.Requests, r)
-		}
-		groups = append(groups, g)
-	}
-	return c, groups
-}
-
-// TestLaw_split: how requests are gathered into entries of the log changes no
-// reply, no event and no lock, but for the index at which it changed.
-func TestLaw_split(t *testing.T) {
-	for seed := range uint64(10) {
-		var want []state.Reply
-		var wantEvents []lock.Event
-		var wantLocks []lock.ResourceState
-		for _, size := range []int{1, 2, 7, 1000} {
-			c, groups := groupsOf(t, seed, 4, 120, func(_, i int) string { return fmt.Sprint("r", i%3) })
-			var replies []state.Reply
-			var events []lock.Event
-			for part := range slices.Chunk(groups, size) {
-				r := c.do(batch(part...))
-				replies, events = append(replies, r.Replies...), append(events, r.Events...)
-			}
-			locks := timeless(c.State)
-			if want == nil {
-				want, wantEvents, wantLocks = replies, events, locks
-			}
-			if !reflect.DeepEqual(replies, want) || !reflect.DeepEqual(events, wantEvents) || !reflect.DeepEqual(locks, wantLocks) {
-				t.Errorf("seed %d, %d groups in a batch: %s%s%s", seed, size, cmp.Diff(want, replies), cmp.Diff(wantEvents, events), cmp.Diff(wantLocks, locks))
-			}
-		}
-	}
-}
-
-// timeless is all resources without the indexes of their changes.
-func timeless(s *state.State) []lock.ResourceState {
-	p := pictureOf(s)
-	for _, r := range p.Resources {
-		for i := range r.Locks {
-			r.Locks[i].Changed, r.Locks[i].Stamp = 0, 0
-		}
-	}
-	return p.Resources
-}
-
-// TestLaw_commute: requests of sessions that share no resource may come in any
-// order between the sessions; replies and resources are equal but for the numbers
-// that count across resources.
-func TestLaw_commute(t *testing.T) {
-	const sessions = 5
-	for seed := range uint64(10) {
-		var want map[uint64][]state.Reply
-		var wantLocks []lock.ResourceState
-		for order := range uint64(4) {
-			c, groups := groupsOf(t, seed, sessions, 100, func(session, i int) string { return fmt.Sprint("r", session, "-", i%2) })
-			bySession := make([][]state.Group, sessions)
-			for _, g := range groups {
-				bySession[g.Session-1] = append(bySession[g.Session-1], g)
-			}
-			got := map[uint64][]state.Reply{}
-			for pick, left := seeded(order), len(groups); left > 0; {
-				at := pick(sessions)
-				if len(bySession[at]) == 0 {
-					continue
-				}
-				for _, p := range c.do(batch(bySession[at][0])).Replies {
-					p.Token = 0
-					got[p.Session] = append(got[p.Session], p)
-				}
-				bySession[at] = bySession[at][1:]
-				left--
-			}
-			locks := timeless(c.State)
-			for _, r := range locks {
-				for i := range r.Locks {
-					r.Locks[i].Token, r.Locks[i].Order = 0, 0
-				}
-			}
-			if want == nil {
-				want, wantLocks = got, locks
-			}
-			if !reflect.DeepEqual(got, want) || !reflect.DeepEqual(locks, wantLocks) {
-				t.Errorf("seed %d, order %d: %s%s", seed, order, cmp.Diff(want, got), cmp.Diff(wantLocks, locks))
-			}
-		}
-	}
-}
-
 // TestLaw_digestTells: two logs that differ in one command have different
 // digests ever after, if that command was answered otherwise.
 func TestLaw_digestTells(t *testing.T) {
-	commands := script(seeded(103), 300)
+	commands := fullScript(seeded(103), 300)
 	told := 0
 	for at := range commands {
 		a, b := state.New(), state.New()

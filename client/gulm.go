@@ -34,6 +34,10 @@ const (
 // Gulm is a lockspace as users of GULM know it: holders, which are the node and a
 // sub-id of their choice, bring keys into states. The states are modes: Shared
 // (PR), Deferred (CW), Exclusive (EX), and Unlocked (NL).
+//
+// A sub-id other than 0 should be one process or thread: it counts as one that gives up
+// what it holds after it got what it waits for, when deadlocks are looked for (see
+// WithOwner, whose numbers are the same ones). Of sub-id 0 that is known for parts only.
 type Gulm struct {
 	space *Lockspace
 	// The node's lock protects it.

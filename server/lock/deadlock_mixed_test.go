@@ -186,6 +186,25 @@ func (m *mixedRun) lockStep() {
 	})
 }
 
+// gulmStep brings a holder of GULM's into a state, on a key that is used as a whole
+// or in parts, by whatever comes first.
+func (m *mixedRun) gulmStep() {
+	m.id++
+	s, start := Session(1+m.rng.IntN(ordinary.sessions)), uint64(m.rng.IntN(8))
+	r := GulmRequest{
+		ID: firstRangeID + m.id, Lockspace: 1, Key: []byte{'k', byte('0' + m.rng.IntN(4))}, Sub: uint64(m.rng.IntN(3)),
+		Mode: [...]Mode{PR, EX, NL, NL}[m.rng.IntN(4)], Flags: [...]GulmFlags{0, 0, 0, GulmTry, GulmNoExp, GulmPriority}[m.rng.IntN(6)],
+	}
+	if part := m.rng.IntN(3) != 0; part {
+		r.Flags |= GulmRange
+		r.Start, r.End = start, start+uint64(m.rng.IntN(3))
+		if m.rng.IntN(8) != 0 {
+			r.Key[0] = 'p' // mostly keys of their own
+		}
+	}
+	m.table.Gulm(s, r)
+}
+
 // check compares the search with the look at everything and ends the deadlocks.
 func (m *mixedRun) check() {
 	m.t.Helper()
@@ -233,12 +252,14 @@ func (m *mixedRun) end(g mixedGraph, c *Cycle) {
 	if ranges > 0 {
 		m.seen["with ranges"]++
 	}
+	m.noteGulm(c)
 	if ranges == len(c.Waits) {
 		m.t.Fatalf("step %d: a circle of ranges only was not refused", m.index)
 	}
 	d, ok := c.Denial()
 	if !ok {
 		m.seen["spared"]++
+		m.giveUp(&c.Waits[0].Waiter)
 		return
 	}
 	for i := range d.Cycle {
@@ -266,6 +287,40 @@ func (m *mixedRun) end(g mixedGraph, c *Cycle) {
 	m.settle()
 }
 
+// giveUp takes one request back, as somebody has to where nobody is denied.
+func (m *mixedRun) giveUp(p *Party) {
+	if p.Set != 0 {
+		m.table.Cancel(p.Session, p.Set)
+	} else {
+		m.table.Cancel(p.Session, p.ID)
+	}
+	m.settle()
+}
+
+// noteGulm notes which kinds of requests a circle with GULM's parts of keys goes
+// through.
+func (m *mixedRun) noteGulm(c *Cycle) {
+	parts, posix, wholes, locks := false, false, false, false
+	for i := range c.Waits {
+		w := &c.Waits[i].Waiter
+		slot := m.table.ranges.findWait(w.Session, w.ID)
+		switch {
+		case w.Range == nil:
+			gulm := m.table.sub(m.table.locks.get(m.table.findLock(w.Session, w.ID))) != 0
+			wholes, locks = wholes || gulm, locks || !gulm
+		case m.table.rangeNames.get(m.table.ranges.files.get(m.table.ranges.holders.get(m.table.ranges.waits.get(slot).holder).file).key).class == gulmRanges:
+			parts = true
+		default:
+			posix = true
+		}
+	}
+	for what, is := range map[string]bool{"part, whole": parts && wholes, "part, lock": parts && locks, "part, range": parts && posix} {
+		if is {
+			m.seen[what]++
+		}
+	}
+}
+
 // TestTwin_deadlocksWithRanges: requests for locks and for ranges that wait for
 // each other in circles, by an index-free look at everything: none is missed, none
 // is false, and the youngest that may be is denied.
@@ -276,16 +331,18 @@ func TestTwin_deadlocksWithRanges(t *testing.T) {
 		m.table.Open(s+1, nodeOf(s+1))
 		m.table.Join(s+1, JoinRequest{Name: []byte("gfs")})
 	}
-	steps := 24_000
+	steps := 16_000
 	if testing.Short() {
 		steps /= 4
 	}
 	for m.index = 2; m.index < uint64(steps); m.index++ {
 		m.table.Begin(m.index, int64(m.index))
-		if n := m.rng.IntN(5); n < 2 {
+		if n := m.rng.IntN(7); n < 2 {
 			m.rangeStep()
 		} else if n < 4 {
 			m.lockStep()
+		} else if n < 6 {
+			m.gulmStep()
 		} else if o := chooseOp(m.rng.IntN, ordinary, m.table); o.kind != opLimits && (!rare(o.kind) || m.rng.IntN(40) == 0) {
 			_, events := o.apply(m.table, m.index)
 			m.table.events = events
@@ -301,7 +358,7 @@ func TestTwin_deadlocksWithRanges(t *testing.T) {
 		}
 	}
 	t.Log(m.seen)
-	for _, must := range []string{"with ranges", "range denied", "behind true", "spared", "behind false", "lock " + reason.None.String()} {
+	for _, must := range []string{"part, whole", "part, lock", "part, range", "with ranges", "range denied", "behind true", "spared", "behind false", "lock " + reason.None.String()} {
 		if m.seen[must] < 3 && !testing.Short() {
 			t.Errorf("%q happened %d times", must, m.seen[must])
 		}

@@ -22,7 +22,12 @@ import "lock_gulmd/server/reason"
 // A conversion that would wait for one that waits for it lets go of its mode, as
 // with ConvDeadlk: that is GULM's internal unlock, and Demoted says that what the
 // holder has cached is not valid any more. Every other grant leaves it valid.
-// Nothing of GULM is ever the victim of a deadlock.
+//
+// A sub-id other than 0 is the owner of its locks (Terms.Owner): one thread of
+// control, which gives up what it holds only after it got what it waits for. File
+// systems use sub-id 0 for all that a node does, so of that nobody knows. No request
+// for the whole of a key is ever the victim of a deadlock; one for a part may be, as
+// those for other byte ranges.
 
 // GulmFlags modify one GULM request. The numbers are GULM's.
 type GulmFlags uint32
@@ -93,7 +98,7 @@ func (t *Table) Gulm(s Session, req GulmRequest) Reply {
 		if why := t.checkLock(o, &lr); why != reason.None {
 			return refuse(why)
 		}
-		lr.Flags, lr.sub = lr.Flags|gulmLock, req.Sub
+		lr.Flags, lr.sub, lr.Owner = lr.Flags|gulmLock, req.Sub, req.Sub
 		return t.lock(o, &lr)
 	case t.locks.get(slot).queue != granted:
 		return refuse(reason.Busy)

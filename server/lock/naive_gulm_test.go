@@ -85,6 +85,7 @@ func (n *naive) Gulm(s Session, req GulmRequest) Reply {
 		return refuse(reason.Invalid)
 	case l == nil:
 		ask := LockRequest{ID: req.ID, Lockspace: req.Lockspace, Name: req.Key, Mode: req.Mode, Flags: req.naiveFlags()}
+		ask.Owner = req.Sub
 		return n.lockAs(s, ask, &naiveLock{LockState: LockState{Flags: gulmLock, Sub: req.Sub}})
 	case l.Queue != QueueGranted:
 		return refuse(reason.Busy)

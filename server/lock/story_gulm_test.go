@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"lock_gulmd/server/reason"
 )
 
 // gulmStates are GULM's words for the modes.
@@ -46,7 +48,15 @@ func (s *story) gulm(c *command) (string, error) {
 	}
 	switch c.verb {
 	case "gulm":
-		return showGulm(t.Gulm(c.session, req)), nil
+		before := NL
+		if slot, why := t.gulm(c.session, &req, gulmLock); slot != 0 && why == 0 {
+			before = t.locks.get(slot).granted
+		}
+		r := t.Gulm(c.session, req)
+		if r.Outcome != Refused || r.Reason == reason.TryFailed {
+			s.tally.gulm(before, r.Mode, req.Flags, r)
+		}
+		return showGulm(r), nil
 	case "gulm-cancel":
 		return showGulm(t.GulmCancel(c.session, req)), nil
 	case "gulm-hold":

@@ -15,7 +15,7 @@ func (s *story) display(c *command) (string, error) {
 		return showEvents("", t.Changed(c.session, n, nil)), err
 	case "show":
 		r, ok := t.Resource(c.space, []byte(c.words[0]))
-		parts := s.showParts(c)
+		parts := s.showParts(c) + s.showRanges(c)
 		if !ok && parts == "" {
 			return "no such resource\n", nil
 		}

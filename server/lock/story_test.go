@@ -44,8 +44,10 @@ var rewrite = flag.Bool("rewrite", false, "write what the stories answer into te
 //	deadlocks                     and what confirms them again
 //	resolve                       denies the victim of each deadlock, until there is none
 //	waits RESOURCE                who waits for whom there
+//	range S/ID FILE FIRST-LAST read|write [flock] [FLAG...]       range-unlock S FILE FIRST-LAST
+//	range-test S FILE FIRST-LAST read|write                       range-close S [FILE]
 //
-// A lock, conversion or set may have owner=N and timeout=MS.
+// A lock, conversion, set or range may have owner=N and timeout=MS.
 //
 // FLAG is a flag's name in lower case; try, callback and quiet are short for
 // noqueue, noqueuebast and nocallbacks; flags=HEX is any. A STATE is unl, exl, dfr
@@ -58,13 +60,15 @@ func TestStory(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no stories: %v", err)
 	}
+	tally, played := storyTally{}, 0
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			data, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			told := tell(t, string(data))
+			told := tell(t, string(data), tally)
+			played++
 			if *rewrite {
 				if err := os.WriteFile(file, []byte(told), 0o644); err != nil {
 					t.Fatal(err)
@@ -76,12 +80,15 @@ func TestStory(t *testing.T) {
 			}
 		})
 	}
+	if played == len(files) {
+		tally.wantAll(t)
+	}
 }
 
 // tell plays a story and returns it with the answers that were given.
-func tell(t *testing.T, script string) string {
+func tell(t *testing.T, script string, tally storyTally) string {
 	t.Helper()
-	s := &story{table: New(Limits{})}
+	s := &story{table: New(Limits{}), tally: tally}
 	s.table.Begin(1, 0)
 	var out, answers strings.Builder
 	inAnswer := false
@@ -111,7 +118,10 @@ func tell(t *testing.T, script string) string {
 	return strings.TrimRight(out.String(), "\n") + "\n"
 }
 
-type story struct{ table *Table }
+type story struct {
+	table *Table
+	tally storyTally
+}
 
 // command is one line, taken apart.
 type command struct {
@@ -252,7 +262,7 @@ func (s *story) run(c *command) (string, error) {
 	if isGulmVerb(c) {
 		return s.gulm(c)
 	}
-	if n, ok := arity[c.verb]; !ok || len(c.words) < n {
+	if n, ok := arity[c.verb]; !(ok || isRangeVerb(c)) || len(c.words) < n {
 		return "", fmt.Errorf("no such command, or too few words")
 	}
 	switch c.verb {
@@ -265,7 +275,14 @@ func (s *story) run(c *command) (string, error) {
 	case "watched", "deadlocks", "resolve", "waits":
 		return s.displayWaits(c)
 	}
+	if isRangeVerb(c) {
+		r, err := s.byteRange(c)
+		s.note(c, Mode(modes), r)
+		return showReply(r) + showConflicts(r), err
+	}
+	before := s.held(c)
 	r, err := s.request(c)
+	s.note(c, before, r)
 	return showReply(r), err
 }
 

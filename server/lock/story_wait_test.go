@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// terms returns owner= and timeout=; a time-out brings its flag.
+// terms returns owner= and timeout=, which goes with the flag limited.
 func (c *command) terms() Terms {
 	return Terms{Owner: c.numbers["owner"], Timeout: uint32(c.numbers["timeout"])}
 }
@@ -44,6 +44,9 @@ func (s *story) displayWaits(c *command) (string, error) {
 			fmt.Fprintf(&b, "%d/%d since %d owner %d timeout %d", w.Session, w.ID, w.Since, w.Owner, w.Timeout)
 			if w.Set {
 				b.WriteString(", a set")
+			}
+			if w.Range {
+				b.WriteString(", a range")
 			}
 			b.WriteByte('\n')
 			return true
@@ -90,6 +93,9 @@ func (s *story) resolve() (string, error) {
 			b.WriteString(showEvents("  ", s.table.TakeEvents()))
 		}
 		if !denied {
+			for range cycles {
+				b.WriteString("a deadlock without a victim\n")
+			}
 			return b.String(), nil
 		}
 	}
@@ -109,15 +115,26 @@ func showCycle(c *Cycle) string {
 }
 
 func showWait(w *Wait) string {
-	what := fmt.Sprintf("holds %v", w.By.Granted)
+	what := "holds " + showWhat(&w.By, w.By.Granted)
 	if w.Behind {
-		what = fmt.Sprintf("is before it for %v", w.By.Requested)
+		what = "is before it for " + showWhat(&w.By, w.By.Requested)
 	}
-	return fmt.Sprintf("%s wants %v, %s %s", showParty(&w.Waiter), w.Waiter.Requested, showParty(&w.By), what)
+	return fmt.Sprintf("%s wants %s, %s %s", showParty(&w.Waiter), showWhat(&w.Waiter, w.Waiter.Requested), showParty(&w.By), what)
+}
+
+// showWhat shows a mode, or a byte range.
+func showWhat(p *Party, m Mode) string {
+	if p.Range != nil {
+		return showSpan(p.Range.Start, p.Range.End, p.Range.Kind)
+	}
+	return fmt.Sprint(m)
 }
 
 func showParty(p *Party) string {
 	text := fmt.Sprintf("%d/%d", p.Session, p.ID)
+	if p.ID == 0 {
+		text = fmt.Sprint(p.Session)
+	}
 	if p.Owner != 0 {
 		text += fmt.Sprintf(" (owner %d)", p.Owner)
 	}

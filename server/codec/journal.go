@@ -11,7 +11,7 @@ func journaledToLog(p *journal.Space) *raftlogv1.Journaled {
 		j := &p.Journals[i]
 		out.Journals = append(out.Journals, &raftlogv1.Journal{
 			Mounter: j.Mounter, Left: remainsToLog(j.Left), Recoverer: j.Recoverer, Changed: j.Changed, SinceMs: j.Since, Begun: j.Begun,
-			Failed: j.Failed, Error: utf8(j.Error),
+			Failed: j.Failed, Error: utf8(j.Error), Awaits: utf8(j.Awaits),
 		})
 	}
 	for i := range p.Mounts {
@@ -29,7 +29,7 @@ func journaledFromLog(p *raftlogv1.Journaled, ok *bool) journal.Space {
 	for _, j := range p.GetJournals() {
 		out.Journals = append(out.Journals, journal.Journal{
 			Mounter: j.GetMounter(), Left: remainsFromLog(j.GetLeft()), Recoverer: j.GetRecoverer(), Changed: j.GetChanged(),
-			Since: j.GetSinceMs(), Begun: j.GetBegun(), Failed: j.GetFailed(), Error: j.GetError(),
+			Since: j.GetSinceMs(), Begun: j.GetBegun(), Failed: j.GetFailed(), Error: j.GetError(), Awaits: j.GetAwaits(),
 		})
 	}
 	for _, m := range p.GetMounts() {

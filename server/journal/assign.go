@@ -90,7 +90,7 @@ func (p *Space) unproved() bool {
 }
 
 func (j *Journal) doubted() bool {
-	return slices.ContainsFunc(j.Left, func(r Remains) bool { return r.waits() })
+	return j.Awaits != "" || slices.ContainsFunc(j.Left, func(r Remains) bool { return r.waits() })
 }
 
 // hasLeft reports whether a life left a journal that is not recovered yet.

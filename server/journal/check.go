@@ -121,6 +121,8 @@ func (p *Space) checkJournal(jid int) error {
 		return fmt.Errorf("it is dirty and mounted")
 	case !j.Dirty() && (j.Recoverer != 0 || j.Begun != 0 || len(j.Failed) > 0 || j.Error != ""):
 		return fmt.Errorf("it is clean and recovered")
+	case j.Awaits != "" && (!j.Dirty() || j.Recoverer != 0 || j.Mounter != 0):
+		return fmt.Errorf("it waits for a word about node %s for nothing", j.Awaits)
 	case len(j.Failed) > MaxFailed || len(j.Error) > MaxText:
 		return fmt.Errorf("it remembers too much")
 	case (j.Recoverer == 0) != (j.Changed == 0):

@@ -184,8 +184,13 @@ func (l *Ledger) end(p *Space, session uint64, dirty bool, left []uint64, word b
 	m := p.Mounts[i]
 	p.Mounts = slices.Delete(p.Mounts, i, i+1)
 	for jid := range p.Journals {
-		if j := &p.Journals[jid]; j.Recoverer == session {
-			l.takeBack(j)
+		j := &p.Journals[jid]
+		if j.Recoverer != session {
+			continue
+		}
+		l.takeBack(j)
+		if word {
+			j.Awaits = m.Life.Node
 		}
 	}
 	if !dirty || m.JID == NoJID {

@@ -87,6 +87,9 @@ type Journal struct {
 	Begun  uint32
 	Failed []uint64
 	Error  string
+	// Awaits is a node that replayed it and died, "" for none: an operator must
+	// acknowledge that it is gone before anybody else replays it.
+	Awaits string
 }
 
 // Dirty reports whether the journal must be replayed.

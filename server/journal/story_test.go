@@ -243,7 +243,13 @@ func (s *story) master(verb string, words []string) []string {
 	case "acknowledge":
 		releases(l.Concede(life.Node))
 	case "fence":
-		releases(l.Trust(life.Node))
+		var await []uint32
+		if slices.Contains(words, "word") {
+			for _, p := range l.Spaces() {
+				await = append(await, p.Lockspace)
+			}
+		}
+		releases(l.Trust(life.Node, await))
 		var ended []uint64
 		for i, name := range s.names {
 			if session := uint64(i + 1); s.sessions[name] == session && s.owners[i] == life && !slices.Contains(words, "empty") {

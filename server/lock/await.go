@@ -6,14 +6,31 @@ import "slices"
 // word even after its fence is proved. Until then it belongs to an owner of its
 // own for each node, beside that of the node's remains: it is frozen, and in doubt
 // as long as it exists, so that nobody passes or releases it. Concede makes
-// ordinary remains of it.
+// ordinary remains of it. What the node had given up before it died waits in the
+// same way, under another owner: the word makes remains of it again, which are
+// released by what remains are always released by.
 
 // awaitBit tells what waits for an operator's word from other remains.
 const awaitBit = 1 << 61
 
+// givenBit tells what a node had given up before it died from what it died with.
+const givenBit = 1 << 60
+
 // AwaitOf returns the owner that stands in walks for what a node left and an
 // operator must acknowledge. It is sent no events and asks for nothing.
 func AwaitOf(node uint32) Session { return RemainsOf(node) | awaitBit }
+
+// AwaitGivenOf is AwaitOf for what were remains when the node died.
+func AwaitGivenOf(node uint32) Session { return AwaitOf(node) | givenBit }
+
+// NodeOf returns the number of the node for which an owner stands that is no session:
+// of its orphans, its remains, or what waits for an operator's word; else 0.
+func (s Session) NodeOf() uint32 {
+	if !s.ofNode() {
+		return 0
+	}
+	return uint32(s)
+}
 
 // awaits reports whether an owner's number stands for what waits for a word.
 func (s Session) awaits() bool { return s.remains() && s&awaitBit != 0 }
@@ -25,33 +42,58 @@ type Leftover struct {
 }
 
 // Awaits reports whether anything that a node left waits for an operator's word.
-func (t *Table) Awaits(node uint32) bool { return t.owner(AwaitOf(node)) != nil }
+func (t *Table) Awaits(node uint32) bool {
+	return t.owner(AwaitOf(node)) != nil || t.owner(AwaitGivenOf(node)) != nil
+}
 
-// Concede is for a node that an operator acknowledged: what waited for that
-// becomes remains of the node. It returns what there was, each once, by lockspace
-// and session.
+// Concede is for a node that an operator acknowledged: what it died with, and waited
+// for that, becomes remains of the node. It returns what there is, each once, by
+// lockspace and session. ConcedeGiven follows when that is released.
 func (t *Table) Concede(node uint32) []Leftover {
 	if invariants {
 		defer t.mustHold()
 	}
-	from, heir := AwaitOf(node), RemainsOf(node)
+	var left []Leftover
+	if t.owner(AwaitOf(node)) != nil {
+		left = t.leftBy(AwaitOf(node))
+	}
+	t.moveAll(AwaitOf(node), RemainsOf(node), nil)
+	return left
+}
+
+// ConcedeGiven is Concede for what were remains when the node died. They come after
+// the others, since the session that left them may be the same.
+func (t *Table) ConcedeGiven(node uint32) {
+	if invariants {
+		defer t.mustHold()
+	}
+	t.moveAll(AwaitGivenOf(node), RemainsOf(node), nil)
+}
+
+// moveAll moves what an owner that stands for a node has, in some lockspaces or, with
+// nil, in all, to another such owner, and grants what that allows.
+func (t *Table) moveAll(from, heir Session, lockspaces []uint32) {
 	o := t.owner(from)
 	if o == nil {
-		return nil
+		return
 	}
-	left := t.leftBy(from)
 	var touched []uint32
 	for slot := o.head; slot != 0; {
 		l := t.locks.get(slot)
 		next, resource := l.after, l.resource
-		t.bequeath(from, heir, slot)
-		touched = append(touched, resource)
+		if lockspaces == nil || slices.Contains(lockspaces, t.resources.get(resource).lockspace) {
+			t.bequeath(from, heir, slot)
+			touched = append(touched, resource)
+		}
 		slot = next
 	}
 	t.settle(touched)
-	t.moveRanges(from, heir, everyFile)
+	match := everyFile
+	if lockspaces != nil {
+		match = t.filesIn(lockspaces)
+	}
+	t.moveRanges(from, heir, match)
 	t.closeIfEmpty(from)
-	return left
 }
 
 // leftBy returns what an owner that stands for a node has of whom, each once.

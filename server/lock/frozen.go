@@ -154,13 +154,21 @@ func (t *Table) DoubtRemains(node uint32) {
 	}
 }
 
-// TrustRemains is for a node whose fence is proved; it grants what that allows.
-func (t *Table) TrustRemains(node uint32) {
+// TrustRemains is for a node whose fence is proved; it grants what that allows. In
+// the lockspaces of await its remains wait for an operator's word instead, until
+// Concede.
+func (t *Table) TrustRemains(node uint32, await []uint32) {
 	if invariants {
 		defer t.mustHold()
 	}
+	if o := t.owner(RemainsOf(node)); o == nil || !o.doubted {
+		return
+	}
+	if len(await) > 0 {
+		t.moveAll(RemainsOf(node), AwaitGivenOf(node), await)
+	}
 	o := t.owner(RemainsOf(node))
-	if o == nil || !o.doubted {
+	if o == nil {
 		return
 	}
 	o.doubted = false

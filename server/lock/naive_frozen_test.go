@@ -115,7 +115,7 @@ func (n *naive) DoubtRemains(node uint32) {
 	}
 }
 
-func (n *naive) TrustRemains(node uint32) {
+func (n *naive) TrustRemains(node uint32, _ []uint32) {
 	o := n.session(heirOf(node))
 	if o == nil || !o.Doubted {
 		return

@@ -396,7 +396,7 @@ type engine interface {
 	Bury(Session) int
 	ReleaseIn(Session, uint32, []byte, Session) int
 	DoubtRemains(uint32)
-	TrustRemains(uint32)
+	TrustRemains(uint32, []uint32)
 	Gulm(Session, GulmRequest) Reply
 	GulmCancel(Session, GulmRequest) Reply
 	GulmHold(Session, GulmRequest) Reply
@@ -453,7 +453,7 @@ func (o op) apply(e engine, index uint64) (Reply, []Event) {
 	case opDoubt:
 		e.DoubtRemains(o.node)
 	case opTrust:
-		e.TrustRemains(o.node)
+		e.TrustRemains(o.node, nil)
 	case opGulm, opGulmCancel, opGulmHold, opGulmUnhold, opGulmSync, opGulmQuery:
 		reply = o.applyGulm(e)
 	case opClone, opRestore:

@@ -213,7 +213,7 @@ func (w *spaceTwins) turn(s Session) {
 		w.table.DoubtRemains(nodeOf(s))
 		w.naive.Doubt(heir, true)
 	default:
-		w.table.TrustRemains(nodeOf(s))
+		w.table.TrustRemains(nodeOf(s), nil)
 		w.naive.Doubt(heir, false)
 	}
 	if got != want {

@@ -44,7 +44,8 @@ func (r *Restore) Space(s SpaceState) {
 
 // Owner adds a session, or the owner of a node's orphans or remains.
 func (r *Restore) Owner(s OwnerState) {
-	ofNode := s.Session == orphansOf(s.Node) || s.Session == RemainsOf(s.Node) || s.Session == AwaitOf(s.Node)
+	ofNode := s.Session == orphansOf(s.Node) || s.Session == RemainsOf(s.Node) || s.Session == AwaitOf(s.Node) ||
+		s.Session == AwaitGivenOf(s.Node)
 	if s.Session == 0 || r.table.owner(s.Session) != nil || s.Session.ofNode() && (!ofNode || len(s.Ended) > 0) {
 		r.broken = true
 		return

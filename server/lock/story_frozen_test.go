@@ -18,7 +18,7 @@ func (s *story) bury(c *command) (string, error) {
 		t.DoubtRemains(node)
 		return "", nil
 	case "trust":
-		t.TrustRemains(node)
+		t.TrustRemains(node, nil)
 		return "", nil
 	}
 	n, err := strconv.ParseUint(c.words[1], 10, 32)

@@ -134,7 +134,7 @@ func (e *Edge) Locks(req *gulmv1.LocksRequest, stream grpc.ServerStreamingServer
 	}
 	for _, n := range s.Members().Nodes() {
 		w.nodes[lock.OrphansOf(n.Number)], w.nodes[lock.RemainsOf(n.Number)] = n.Name, n.Name
-		w.nodes[lock.AwaitOf(n.Number)] = n.Name
+		w.nodes[lock.AwaitOf(n.Number)], w.nodes[lock.AwaitGivenOf(n.Number)] = n.Name, n.Name
 	}
 	w.state = s
 	s.Locks().WalkWaits(lockBlockers+1, w.add)

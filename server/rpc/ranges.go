@@ -50,7 +50,7 @@ func nodeOf(s *state.State, session lock.Session) string {
 		return x.Node
 	}
 	for _, n := range s.Members().Nodes() {
-		if lock.RemainsOf(n.Number) == session || lock.AwaitOf(n.Number) == session {
+		if n.Number == session.NodeOf() {
 			return n.Name
 		}
 	}

@@ -139,7 +139,9 @@ func (img *Image) ownsAll() bool {
 		expired := n.State == member.Expired
 		frozen[lock.OrphansOf(n.Number)], frozen[lock.RemainsOf(n.Number)] = expired, true
 		doubted[lock.RemainsOf(n.Number)] = expired
-		frozen[lock.AwaitOf(n.Number)], doubted[lock.AwaitOf(n.Number)] = true, true
+		for _, waits := range []lock.Session{lock.AwaitOf(n.Number), lock.AwaitGivenOf(n.Number)} {
+			frozen[waits], doubted[waits] = true, true
+		}
 	}
 	homes := make(map[lock.Session]uint32, len(img.Sessions))
 	for _, si := range img.Sessions {

@@ -173,7 +173,8 @@ func (s *State) trimLate(lockspace uint32) {
 		sessions, known := left[node]
 		if !known {
 			number := s.nodeNumber(node)
-			sessions = slices.Concat(s.locks.LeftIn(lock.RemainsOf(number), lockspace), s.locks.LeftIn(lock.AwaitOf(number), lockspace))
+			sessions = slices.Concat(s.locks.LeftIn(lock.RemainsOf(number), lockspace), s.locks.LeftIn(lock.AwaitOf(number), lockspace),
+				s.locks.LeftIn(lock.AwaitGivenOf(number), lockspace))
 			left[node] = sessions
 		}
 		return slices.Contains(sessions, session)
@@ -188,15 +189,16 @@ func (s *State) pin(lockspace uint32) {
 
 // settleLocks releases the locks of a life whose fence is proved, but for those
 // in lockspaces where it had a journal: these stay until it is recovered. Without
-// an operator's word what it has in lockspaces of PolicyManual waits for that.
+// an operator's word what it has in lockspaces of PolicyManual waits for that, and
+// so does what it gave up there before.
 func (s *State) settleLocks(life journal.Life, ended []uint64, word bool) {
 	number := s.nodeNumber(life.Node)
 	var await []uint32
 	if !word {
 		await = s.locks.SpacesOf(lock.PolicyManual)
 	}
-	s.locks.TrustRemains(number)
-	for _, r := range s.journals.Trust(life.Node) {
+	s.locks.TrustRemains(number, await)
+	for _, r := range s.journals.Trust(life.Node, await) {
 		s.release(r.Lockspace, r.Left)
 	}
 	held := s.journals.HeldBy(life)
@@ -284,6 +286,9 @@ func (s *State) checkJournals() error {
 		left := p.Late
 		for i := range p.Journals {
 			left = slices.Concat(left, p.Journals[i].Left)
+			if _, known := s.members.Node(p.Journals[i].Awaits); !known && p.Journals[i].Awaits != "" {
+				return fmt.Errorf("lockspace %d waits for a word about node %q, which is unknown", p.Lockspace, p.Journals[i].Awaits)
+			}
 		}
 		for _, r := range left {
 			if n, known := s.members.Node(r.Life.Node); !known || r.Doubted != (n.State == member.Expired) || r.Life.Incarnation > n.Incarnation {

@@ -31,14 +31,11 @@ func (s *State) waitsForWord(n *member.Node) bool {
 	return s.locks.Awaits(n.Number) || s.journals.Awaits(n.Name)
 }
 
-// concede makes what a node left wait for an operator's word no more: it is
-// released, but for what waits for a journal as well.
+// concede makes what a node left wait for an operator's word no more: what it died
+// with is released, but for what waits for a journal as well.
 func (s *State) concede(node string) {
 	number := s.nodeNumber(node)
 	left := s.locks.Concede(number)
-	for _, r := range s.journals.Concede(node) {
-		s.release(r.Lockspace, r.Left)
-	}
 	for i := 0; i < len(left); {
 		lockspace := left[i].Lockspace
 		var free []lock.Remains
@@ -48,6 +45,10 @@ func (s *State) concede(node string) {
 			}
 		}
 		s.locks.ReleaseRemains(lockspace, free)
+	}
+	s.locks.ConcedeGiven(number)
+	for _, r := range s.journals.Concede(node) {
+		s.release(r.Lockspace, r.Left)
 	}
 }
 
@@ -64,6 +65,10 @@ func (s *State) policies(n *member.Node) (fence, manual, server bool) {
 	for _, o := range owners {
 		under := s.locks.Policies(o)
 		fence, manual = fence || under[lock.PolicyFence], manual || under[lock.PolicyManual]
+	}
+	for _, lockspace := range s.journals.LeftIn(n.Name) {
+		p := s.locks.PolicyOf(lockspace)
+		fence, manual = fence || p == lock.PolicyFence, manual || p == lock.PolicyManual
 	}
 	return fence, manual, server
 }

@@ -1757,12 +1757,14 @@ type Journal struct {
 	// Who left it dirty, oldest first.
 	Left []*Remains `protobuf:"bytes,2,rep,name=left,proto3" json:"left,omitempty"`
 	// The session that replays it, 0 for none, and the log index since when.
-	Recoverer     uint64   `protobuf:"varint,3,opt,name=recoverer,proto3" json:"recoverer,omitempty"`
-	Changed       uint64   `protobuf:"varint,4,opt,name=changed,proto3" json:"changed,omitempty"`
-	SinceMs       int64    `protobuf:"varint,5,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
-	Begun         uint32   `protobuf:"varint,6,opt,name=begun,proto3" json:"begun,omitempty"`
-	Failed        []uint64 `protobuf:"varint,7,rep,packed,name=failed,proto3" json:"failed,omitempty"`
-	Error         string   `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	Recoverer uint64   `protobuf:"varint,3,opt,name=recoverer,proto3" json:"recoverer,omitempty"`
+	Changed   uint64   `protobuf:"varint,4,opt,name=changed,proto3" json:"changed,omitempty"`
+	SinceMs   int64    `protobuf:"varint,5,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	Begun     uint32   `protobuf:"varint,6,opt,name=begun,proto3" json:"begun,omitempty"`
+	Failed    []uint64 `protobuf:"varint,7,rep,packed,name=failed,proto3" json:"failed,omitempty"`
+	Error     string   `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	// A node that replayed it and died, and that an operator must acknowledge.
+	Awaits        string `protobuf:"bytes,70,opt,name=awaits,proto3" json:"awaits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1849,6 +1851,13 @@ func (x *Journal) GetFailed() []uint64 {
 func (x *Journal) GetError() string {
 	if x != nil {
 		return x.Error
+	}
+	return ""
+}
+
+func (x *Journal) GetAwaits() string {
+	if x != nil {
+		return x.Awaits
 	}
 	return ""
 }
@@ -3039,7 +3048,7 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\tlockspace\x18\x01 \x01(\rR\tlockspace\x12/\n" +
 	"\bjournals\x18\x02 \x03(\v2\x13.raftlog.v1.JournalR\bjournals\x12)\n" +
 	"\x06mounts\x18\x03 \x03(\v2\x11.raftlog.v1.MountR\x06mounts\x12'\n" +
-	"\x04late\x18\x04 \x03(\v2\x13.raftlog.v1.RemainsR\x04late\"\xe3\x01\n" +
+	"\x04late\x18\x04 \x03(\v2\x13.raftlog.v1.RemainsR\x04late\"\xfb\x01\n" +
 	"\aJournal\x12\x18\n" +
 	"\amounter\x18\x01 \x01(\x04R\amounter\x12'\n" +
 	"\x04left\x18\x02 \x03(\v2\x13.raftlog.v1.RemainsR\x04left\x12\x1c\n" +
@@ -3048,7 +3057,8 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\bsince_ms\x18\x05 \x01(\x03R\asinceMs\x12\x14\n" +
 	"\x05begun\x18\x06 \x01(\rR\x05begun\x12\x16\n" +
 	"\x06failed\x18\a \x03(\x04R\x06failed\x12\x14\n" +
-	"\x05error\x18\b \x01(\tR\x05error\"\x89\x01\n" +
+	"\x05error\x18\b \x01(\tR\x05error\x12\x16\n" +
+	"\x06awaits\x18F \x01(\tR\x06awaits\"\x89\x01\n" +
 	"\aRemains\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x1a\n" +

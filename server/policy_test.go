@@ -50,8 +50,8 @@ func TestS2_ManualWaitsForTheWord(t *testing.T) {
 		if x.over() {
 			t.Fatal("the lock was granted without a word")
 		}
-		const text = "acknowledgement of node n1 by an operator"
-		if s := w.status(w.Master()); !slices.Contains(s.GetWaitingFor(), text+": fence_ack_manual n1") {
+		const text = "acknowledgement of node n1 by an operator (fence_ack_manual n1)"
+		if s := w.status(w.Master()); !slices.Contains(s.GetWaitingFor(), text) {
 			t.Errorf("status waits for %q", s.GetWaitingFor())
 		}
 		list, err := w.locks(&gulmv1.LocksRequest{Lockspace: "under", Contended: true})
@@ -101,7 +101,7 @@ func TestS2_ManualOnlyIsNotFencedByAgents(t *testing.T) {
 		if calls := w.Power.CallsFor("n1"); len(calls) > 0 {
 			t.Errorf("agents were run: %+v", calls)
 		}
-		if s := w.status(w.Master()); !slices.Contains(s.GetWaitingFor(), "acknowledgement of node n1 by an operator: fence_ack_manual n1") {
+		if s := w.status(w.Master()); !slices.Contains(s.GetWaitingFor(), "acknowledgement of node n1 by an operator (fence_ack_manual n1)") {
 			t.Errorf("status waits for %q", s.GetWaitingFor())
 		}
 		w.Disk.FenceReported("n1", 1)

@@ -23,7 +23,7 @@ func journalsCommand(env *tool.Env) *cobra.Command {
 master knows them, and what each of them waits for.
 
 With --json prints one object with the key lockspaces; each has lockspace,
-journals (jid, state, node, incarnation, recoverer, age_ms, begun, error,
+policy, journals (jid, state, node, incarnation, recoverer, age_ms, begun, error,
 waits_for) and mounts (node, incarnation, session, spectator, state, jid, age_ms,
 dead, waits_for).`,
 		Args: cobra.MaximumNArgs(1),
@@ -56,7 +56,7 @@ func journals(ctx context.Context, env *tool.Env, lockspace string) error {
 
 func printJournals(w io.Writer, reply *gulmv1.JournalsReply) error {
 	for _, sp := range reply.GetLockspaces() {
-		fmt.Fprintln(w, tool.Line(sp.GetLockspace()))
+		fmt.Fprintf(w, "%s (policy %s)\n", tool.Line(sp.GetLockspace()), tool.Policy(sp.GetPolicy()))
 		rows := [][]string{{"JOURNAL", "STATE", "NODE", "SINCE", "WAITS FOR"}}
 		for _, j := range sp.GetJournals() {
 			rows = append(rows, []string{
@@ -112,6 +112,7 @@ type journalsJSON struct {
 }
 
 type journalSpaceJSON struct {
+	Policy    string        `json:"policy"`
 	Lockspace string        `json:"lockspace"`
 	Journals  []journalJSON `json:"journals"`
 	Mounts    []mountJSON   `json:"mounts"`
@@ -144,7 +145,7 @@ type mountJSON struct {
 func journalsToJSON(reply *gulmv1.JournalsReply) journalsJSON {
 	out := journalsJSON{Lockspaces: []journalSpaceJSON{}}
 	for _, sp := range reply.GetLockspaces() {
-		s := journalSpaceJSON{Lockspace: sp.GetLockspace(), Journals: []journalJSON{}, Mounts: []mountJSON{}}
+		s := journalSpaceJSON{Lockspace: sp.GetLockspace(), Policy: tool.Policy(sp.GetPolicy()), Journals: []journalJSON{}, Mounts: []mountJSON{}}
 		for _, j := range sp.GetJournals() {
 			s.Journals = append(s.Journals, journalJSON{
 				j.GetJid(), tool.JournalState(j.GetState()), j.GetNode(), j.GetIncarnation(), j.GetRecoverer(), j.GetAgeMs(), j.GetBegun(),

@@ -74,6 +74,12 @@ type nodeJSON struct {
 	Sessions []sessionJSON `json:"sessions"`
 	// Fence is the pending or latest fence, null if there was none.
 	Fence *fenceJSON `json:"fence"`
+	// AwaitsWord is true while something that the node held waits for
+	// fence_ack_manual, whatever is proved; Awaiting counts that after the proof.
+	AwaitsWord bool   `json:"awaits_word"`
+	Awaiting   uint64 `json:"awaiting"`
+	// NoAgents is true while the node is expired and no agent fences it.
+	NoAgents bool `json:"no_agents"`
 }
 
 // sessionJSON is one logged-in process of a node.
@@ -124,6 +130,8 @@ type fenceJSON struct {
 	Power    bool          `json:"power"`
 	Operator string        `json:"operator"`
 	Attempts []attemptJSON `json:"attempts"`
+	// Word is the operator who acknowledged it after it was proved.
+	Word string `json:"word"`
 }
 
 // attemptJSON is one run of an agent.
@@ -187,6 +195,7 @@ func nodeToJSON(n *gulmv1.Node) nodeJSON {
 		Name: n.GetName(), Address: n.GetAddress(), Server: n.GetServer(), State: tool.Key(tool.NodeState(n.GetState())),
 		SinceMs: n.GetSinceMs(), Incarnation: n.GetIncarnation(), BootID: n.GetBootId(), LastBeatMs: n.GetLastBeatMs(),
 		Locks: n.GetLocks(), Sessions: []sessionJSON{}, Fence: fenceToJSON(n.GetFence()),
+		AwaitsWord: n.GetAwaitsWord(), Awaiting: n.GetAwaiting(), NoAgents: n.GetNoAgents(),
 	}
 	for _, s := range n.GetSessions() {
 		out.Sessions = append(out.Sessions, sessionJSON{
@@ -204,7 +213,7 @@ func fenceToJSON(f *gulmv1.Fence) *fenceJSON {
 	}
 	out := &fenceJSON{
 		Node: f.GetNode(), Incarnation: f.GetIncarnation(), State: tool.FenceState(f.GetState()), Reason: f.GetReason(),
-		WantedMs: f.GetWantedMs(), SettledMs: f.GetSettledMs(), Rounds: f.GetRounds(), By: f.GetBy(), Power: f.GetPower(), Operator: f.GetOperator(), Attempts: []attemptJSON{},
+		WantedMs: f.GetWantedMs(), SettledMs: f.GetSettledMs(), Rounds: f.GetRounds(), By: f.GetBy(), Power: f.GetPower(), Operator: f.GetOperator(), Attempts: []attemptJSON{}, Word: f.GetWord(),
 	}
 	for _, a := range f.GetAttempts() {
 		out.Attempts = append(out.Attempts, attemptJSON{

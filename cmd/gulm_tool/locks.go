@@ -168,7 +168,7 @@ func token(l *gulmv1.Lock) string {
 func notes(r *gulmv1.Resource, l *gulmv1.Lock) []string {
 	var out []string
 	switch {
-	case strings.HasPrefix(l.GetHeldFor(), "journal "):
+	case l.GetHeldFor() != "" && l.GetHeldFor() != "fence of node "+l.GetNode():
 		out = append(out, "frozen for "+tool.Line(l.GetHeldFor()))
 	case l.GetFrozen():
 		out = append(out, "frozen until "+tool.Line(l.GetNode())+" is fenced")

@@ -67,6 +67,9 @@ func printNode(w io.Writer, n *gulmv1.Node, waiting []string) error {
 		{"locks:", strconv.FormatUint(n.GetLocks(), 10)},
 		{"fence:", fenceWords(n.GetFence())},
 	}
+	if n.GetAwaitsWord() {
+		rows = append(rows, []string{"operator:", tool.AwaitsWord(n)})
+	}
 	if err := tool.Table(w, "", rows); err != nil {
 		return err
 	}
@@ -129,8 +132,12 @@ func fenceWords(f *gulmv1.Fence) string {
 	case gulmv1.FenceState_FENCE_STATE_WANTED:
 		return fmt.Sprintf("pending since %s, round %d: %s", tool.Stamp(f.GetWantedMs()), f.GetRounds(), tool.Line(f.GetReason()))
 	}
-	return fmt.Sprintf("%s by %s at %s (incarnation %d: %s)",
+	text := fmt.Sprintf("%s by %s at %s (incarnation %d: %s)",
 		tool.FenceState(f.GetState()), tool.Line(f.GetBy()), tool.Stamp(f.GetSettledMs()), f.GetIncarnation(), tool.Line(f.GetReason()))
+	if f.GetWord() != "" {
+		text += ", acknowledged by " + tool.Line(f.GetWord())
+	}
+	return text
 }
 
 // service says what kind of service a session is.

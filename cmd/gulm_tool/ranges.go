@@ -78,7 +78,10 @@ func rangeToken(r *gulmv1.RangeLock) string {
 // rangeNotes says what a request waits for, and whether a range is frozen.
 func rangeNotes(r *gulmv1.RangeLock) []string {
 	var out, by, behind []string
-	if r.GetFrozen() {
+	switch {
+	case r.GetHeldFor() != "":
+		out = append(out, "frozen for "+tool.Line(r.GetHeldFor()))
+	case r.GetFrozen():
 		out = append(out, "frozen until "+tool.Line(r.GetNode())+" is fenced or recovered")
 	}
 	for _, b := range r.GetBlockers() {
@@ -127,6 +130,7 @@ type rangeJSON struct {
 	Token        uint64      `json:"token"`
 	AgeMs        int64       `json:"age_ms"`
 	Frozen       bool        `json:"frozen"`
+	HeldFor      string      `json:"held_for"`
 	BlockedBy    []rangeJSON `json:"blocked_by"`
 	MoreBlockers bool        `json:"more_blockers"`
 }
@@ -141,7 +145,7 @@ func rangesToJSON(files []*gulmv1.RangeFile) []rangeFileJSON {
 			y := rangeJSON{
 				Owner: rangeOwner(r.GetNode(), r.GetSession(), r.GetOwner()), Start: strconv.FormatUint(r.GetStart(), 10),
 				End: strconv.FormatUint(r.GetEnd(), 10), Kind: rangeKind(r.GetMode()), State: rangeState(r), Token: r.GetToken(),
-				AgeMs: r.GetAgeMs(), Frozen: r.GetFrozen(), BlockedBy: []rangeJSON{}, MoreBlockers: r.GetMoreBlockers(),
+				AgeMs: r.GetAgeMs(), Frozen: r.GetFrozen(), HeldFor: r.GetHeldFor(), BlockedBy: []rangeJSON{}, MoreBlockers: r.GetMoreBlockers(),
 			}
 			for _, b := range r.GetBlockers() {
 				state := &gulmv1.RangeLock{Waiting: b.GetWaiting()}

@@ -24,12 +24,12 @@ func (t *term) needsAgents(l member.Life) (needs bool) {
 // server; and on this server's own machine, which another master has to fence. For ever,
 // if all of the node waits for something else. It reports false if ctx ended meanwhile.
 func (t *term) mayFence(ctx context.Context, log *slog.Logger, l member.Life) bool {
-	if l.Node == t.m.cfg.Server && !t.handOver(ctx, log) {
-		return false
-	}
 	if !t.needsAgents(l) {
 		log.Warn("node is not fenced by agents: its locks stay frozen until an operator acknowledges with fence_ack_manual")
 		<-ctx.Done()
+		return false
+	}
+	if l.Node == t.m.cfg.Server && !t.handOver(ctx, log) {
 		return false
 	}
 	for told := ""; ctx.Err() == nil; sleep(ctx, holdPeriod) {

@@ -172,7 +172,7 @@ func (w *lockLister) add(r *lock.View) bool {
 		out.Locks = append(out.Locks, &gulmv1.Lock{
 			Node: w.nodes[l.Session], Session: uint64(l.Session), Lock: uint64(l.ID), Queue: gulmv1.Queue(l.Queue),
 			Granted: gulmv1.Mode(l.Granted), Requested: gulmv1.Mode(l.Requested), Token: l.Token,
-			AgeMs: max(0, w.now-l.Stamp), Frozen: l.Frozen, HeldFor: heldFor(w.state, r.Lockspace, l, w.nodes[l.Session]),
+			AgeMs: max(0, w.now-l.Stamp), Frozen: l.Frozen, HeldFor: w.heldFor(l.Frozen, r.Lockspace, l.Session, lock.Session(l.Origin)),
 			Owner: l.Owner, TimeoutMs: l.Timeout, Set: uint64(l.Set),
 		})
 	}
@@ -180,6 +180,14 @@ func (w *lockLister) add(r *lock.View) bool {
 	w.reply.Resources = append(w.reply.Resources, out)
 	w.flush(false)
 	return w.err == nil
+}
+
+// heldFor says for what a lock or range waits that is frozen, "" if it is not.
+func (w *lockLister) heldFor(frozen bool, lockspace uint32, owner, origin lock.Session) string {
+	if !frozen {
+		return ""
+	}
+	return heldFor(w.state, lockspace, owner, origin, w.nodes[owner])
 }
 
 func (w *lockLister) flush(last bool) {

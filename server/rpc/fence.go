@@ -62,7 +62,7 @@ func (e *Edge) ledgerToWire(s *state.State, n *member.Node) *gulmv1.FenceLedger 
 	}
 	out.WaitsFor = waitsFor(n, s.Breaker().Paused, e.needed(n.Name), held)
 	if s.AwaitsWord(n.Name) && (n.State != member.Expired || !s.NeedsAgents(n.Name)) {
-		out.WaitsFor = fmt.Sprintf("%s: fence_ack_manual %s", waitsForWord(n.Name), n.Name)
+		out.WaitsFor = waitsForWord(n.Name)
 	}
 	return out
 }

@@ -10,6 +10,7 @@ import (
 	"lock_gulmd/proto/gulmerr"
 	"lock_gulmd/server/journal"
 	"lock_gulmd/server/lock"
+	"lock_gulmd/server/member"
 	"lock_gulmd/server/state"
 )
 
@@ -34,12 +35,16 @@ func (e *Edge) journalSpaces() []*gulmv1.JournalSpace {
 	e.cfg.Machine.View(func(s *state.State) {
 		for i := range s.Journals().Spaces() {
 			p := &s.Journals().Spaces()[i]
-			sp := &gulmv1.JournalSpace{Lockspace: strings.ToValidUTF8(s.Locks().SpaceName(p.Lockspace), "\uFFFD")}
+			policy := s.Locks().PolicyOf(p.Lockspace)
+			gone := goneUnder(policy)
+			sp := &gulmv1.JournalSpace{
+				Lockspace: strings.ToValidUTF8(s.Locks().SpaceName(p.Lockspace), "\uFFFD"), Policy: gulmv1.Policy(policy),
+			}
 			for jid := range p.Journals {
-				sp.Journals = append(sp.Journals, journalToWire(p, jid, now))
+				sp.Journals = append(sp.Journals, journalToWire(p, jid, now, gone))
 			}
 			for k := range p.Mounts {
-				sp.Mounts = append(sp.Mounts, mountToWire(p, k, now))
+				sp.Mounts = append(sp.Mounts, mountToWire(p, k, now, gone))
 			}
 			out = append(out, sp)
 		}
@@ -47,10 +52,10 @@ func (e *Edge) journalSpaces() []*gulmv1.JournalSpace {
 	return out
 }
 
-func journalToWire(p *journal.Space, jid int, now int64) *gulmv1.JournalInfo {
+func journalToWire(p *journal.Space, jid int, now int64, gone gone) *gulmv1.JournalInfo {
 	j := &p.Journals[jid]
 	out := &gulmv1.JournalInfo{
-		Jid: uint32(jid), AgeMs: max(0, now-j.Since), Begun: j.Begun, Error: j.Error, WaitsFor: journalWaits(p, jid),
+		Jid: uint32(jid), AgeMs: max(0, now-j.Since), Begun: j.Begun, Error: j.Error, WaitsFor: journalWaits(p, jid, gone),
 	}
 	switch {
 	case j.Mounter != 0:
@@ -66,29 +71,50 @@ func journalToWire(p *journal.Space, jid int, now int64) *gulmv1.JournalInfo {
 	return out
 }
 
+// gone says what must have happened before a node counts as gone.
+type gone func(node string) string
+
+func goneUnder(p lock.Policy) gone {
+	if p == lock.PolicyManual {
+		return waitsForWord
+	}
+	return func(node string) string { return "fence of node " + node }
+}
+
+// leftWaits says for what remains wait beside a replay, "" if for nothing.
+func leftWaits(left []journal.Remains, gone gone) string {
+	for _, r := range left {
+		if r.Doubted {
+			return gone(r.Life.Node)
+		}
+		if r.Word {
+			return waitsForWord(r.Life.Node)
+		}
+	}
+	return ""
+}
+
 // journalWaits says what must happen before a journal is clean, "" if nothing.
-func journalWaits(p *journal.Space, jid int) string {
+func journalWaits(p *journal.Space, jid int, gone gone) string {
 	j := &p.Journals[jid]
 	if j.Mounter != 0 {
 		if m, _ := p.Mount(j.Mounter); m.Dead {
-			return "fence of node " + m.Life.Node
+			return gone(m.Life.Node)
 		}
 		return ""
 	}
 	if !j.Dirty() {
 		return ""
 	}
-	for _, r := range j.Left {
-		if r.Doubted {
-			return "fence of node " + r.Life.Node
-		}
-		if r.Word {
-			return waitsForWord(r.Life.Node)
-		}
+	if text := leftWaits(j.Left, gone); text != "" {
+		return text
+	}
+	if j.Awaits != "" {
+		return waitsForWord(j.Awaits) + ", which was replaying it"
 	}
 	if m, ok := p.Mount(j.Recoverer); ok {
 		if m.Dead {
-			return fmt.Sprintf("fence of node %s, which was replaying it", m.Life.Node)
+			return gone(m.Life.Node) + ", which was replaying it"
 		}
 		return "recovery by node " + m.Life.Node
 	}
@@ -103,19 +129,19 @@ func journalWaits(p *journal.Space, jid int) string {
 	return "somebody to mount"
 }
 
-func mountToWire(p *journal.Space, i int, now int64) *gulmv1.MountInfo {
+func mountToWire(p *journal.Space, i int, now int64, gone gone) *gulmv1.MountInfo {
 	m := &p.Mounts[i]
 	return &gulmv1.MountInfo{
 		Node: m.Life.Node, Incarnation: m.Life.Incarnation, Session: m.Session, Spectator: m.Spectator, State: gulmv1.MountState(m.State),
-		Jid: int32(m.JID), AgeMs: max(0, now-m.Since), Dead: m.Dead, WaitsFor: mountWaits(p, m),
+		Jid: int32(m.JID), AgeMs: max(0, now-m.Since), Dead: m.Dead, WaitsFor: mountWaits(p, m, gone),
 	}
 }
 
 // mountWaits says for what a mount waits, "" if for nothing.
-func mountWaits(p *journal.Space, m *journal.Mount) string {
+func mountWaits(p *journal.Space, m *journal.Mount, gone gone) string {
 	switch {
 	case m.Dead:
-		return "fence of node " + m.Life.Node
+		return gone(m.Life.Node)
 	case m.State != journal.Waiting:
 		return ""
 	}
@@ -125,7 +151,7 @@ func mountWaits(p *journal.Space, m *journal.Mount) string {
 		}
 	}
 	for jid := range p.Journals {
-		if text := journalWaits(p, jid); text != "" {
+		if text := journalWaits(p, jid, gone); text != "" {
 			return fmt.Sprintf("journal %d: %s", jid, text)
 		}
 	}
@@ -135,23 +161,26 @@ func mountWaits(p *journal.Space, m *journal.Mount) string {
 	return "a journal"
 }
 
-// heldFor says for what a frozen lock waits, "" for one that is not frozen.
-func heldFor(s *state.State, lockspace uint32, l *lock.LockState, node string) string {
-	if !l.Frozen {
-		return ""
+// heldFor says for what a frozen lock or range waits, by its owner in the lock table,
+// the session that left it, and the owner's node.
+func heldFor(s *state.State, lockspace uint32, owner, origin lock.Session, node string) string {
+	gone := goneUnder(s.Locks().PolicyOf(lockspace))
+	if p, ok := s.Journals().Space(lockspace); ok && origin != 0 {
+		if jid := p.LeftBy(uint64(origin)); jid != journal.NoJID {
+			return fmt.Sprintf("journal %d of node %s: %s", jid, node, journalWaits(&p, jid, gone))
+		}
 	}
-	p, ok := s.Journals().Space(lockspace)
-	if jid := p.LeftBy(uint64(l.Origin)); ok && l.Origin != 0 && jid != journal.NoJID {
-		return fmt.Sprintf("journal %d of node %s: %s", jid, node, journalWaits(&p, jid))
+	n, _ := s.Members().Node(node)
+	if owner == s.RemainsOf(node) && n.State != member.Expired {
+		return "replay or drop of what node " + node + " gave up"
 	}
-	if s.Locks().PolicyOf(lockspace) == lock.PolicyManual && l.Session != s.RemainsOf(node) {
-		return waitsForWord(node)
-	}
-	return "fence of node " + node
+	return gone(node)
 }
 
-// waitsForWord says that an operator must acknowledge that a node is gone.
-func waitsForWord(node string) string { return "acknowledgement of node " + node + " by an operator" }
+// waitsForWord says that an operator must acknowledge that a node is gone, and how.
+func waitsForWord(node string) string {
+	return fmt.Sprintf("acknowledgement of node %s by an operator (fence_ack_manual %s)", node, node)
+}
 
 // waitForJournals names what waits for journals, one sentence each.
 func (e *Edge) waitForJournals() []string {

@@ -86,6 +86,7 @@ func (w *lockLister) addRanges(f *lock.RangeFile) bool {
 		out.Ranges = append(out.Ranges, &gulmv1.RangeLock{
 			Node: w.nodes[r.Owner.Session], Session: sessionOf(r.Owner), Owner: r.Owner.Number, Start: r.Start, End: r.End,
 			Mode: rangeMode(r.Kind), Token: r.Token, AgeMs: max(0, w.now-r.Stamp), Frozen: r.Frozen,
+			HeldFor: w.heldFor(r.Frozen, f.Lockspace, r.Owner.Session, r.Owner.Origin),
 		})
 	}
 	for i := range f.Waits[:min(len(f.Waits), rangesPerFile)] {

@@ -46,7 +46,8 @@ func (e *Edge) nodeToWire(s *state.State, name string) *gulmv1.Node {
 		return out
 	}
 	out.State, out.Incarnation, out.BootId, out.SinceMs = gulmv1.NodeState(n.State), n.Incarnation, n.BootID, n.Since
-	out.Held, out.AwaitsWord = n.Ledger.Held, s.AwaitsWord(name)
+	out.Held, out.AwaitsWord, out.Awaiting = n.Ledger.Held, s.AwaitsWord(name), s.Awaiting(name)
+	out.NoAgents = n.State == member.Expired && !s.NeedsAgents(name)
 	if n.Fence.State != member.FenceNone {
 		out.Fence = fenceToWire(&n)
 	}
@@ -100,7 +101,7 @@ func waitingFor(quorate bool, nodes []*gulmv1.Node, waiters uint64, needed func(
 		out = append(out, "quorum: too few lock servers reach each other; requests wait, nothing is expired or fenced")
 	}
 	for _, n := range nodes {
-		if n.GetState() != gulmv1.NodeState_NODE_STATE_EXPIRED {
+		if n.GetState() != gulmv1.NodeState_NODE_STATE_EXPIRED || n.GetNoAgents() {
 			continue
 		}
 		f := n.GetFence()
@@ -116,7 +117,7 @@ func waitingFor(quorate bool, nodes []*gulmv1.Node, waiters uint64, needed func(
 	}
 	for _, n := range nodes {
 		if n.GetAwaitsWord() {
-			out = append(out, fmt.Sprintf("%s: fence_ack_manual %s", waitsForWord(n.GetName()), n.GetName()))
+			out = append(out, waitsForWord(n.GetName()))
 		}
 	}
 	for _, n := range nodes {

@@ -98,6 +98,14 @@ func (s *State) AwaitsWord(name string) bool {
 	return manual && n.State == member.Expired
 }
 
+// Awaiting counts the locks and byte ranges that a node left and that wait for an
+// operator's word although its fence is proved.
+func (s *State) Awaiting(node string) uint64 {
+	number := s.nodeNumber(node)
+	return uint64(s.locks.Locks(lock.AwaitOf(number)) + s.locks.Ranges(lock.AwaitOf(number)) +
+		s.locks.Locks(lock.AwaitGivenOf(number)) + s.locks.Ranges(lock.AwaitGivenOf(number)))
+}
+
 // RemainsOf returns the owner of a node's remains in the lock table, which stands
 // for none if the node is unknown.
 func (s *State) RemainsOf(node string) lock.Session { return lock.RemainsOf(s.nodeNumber(node)) }

@@ -48,7 +48,7 @@ func (e *Env) Acknowledge(ctx context.Context, node string, sure bool) error {
 	}
 	showPending(out, shown)
 	if !sure {
-		if err := e.confirm(out, node); err != nil {
+		if err := e.confirm(out, shown); err != nil {
 			return err
 		}
 		if err := c.stillPending(ctx, shown); err != nil {
@@ -156,10 +156,32 @@ func showPending(w io.Writer, n *gulmv1.Node) {
 		{"reason:", Line(f.GetReason())},
 		{"since:", Stamp(f.GetWantedMs())},
 		{"rounds:", strconv.FormatUint(uint64(f.GetRounds()), 10)},
-		{"locks:", fmt.Sprintf("%d, frozen until the fence is proved or acknowledged", n.GetLocks())},
+		{"locks:", locksWord(n)},
 		{"attempts:", attemptsWord(f)},
 	})
 	ShowAttempts(w, "    ", f)
+}
+
+// locksWord says how many locks wait, and for what.
+func locksWord(n *gulmv1.Node) string {
+	switch {
+	case !n.GetAwaitsWord():
+		return fmt.Sprintf("%d, frozen until the fence is proved or acknowledged", n.GetLocks())
+	case n.GetFence().GetState() == gulmv1.FenceState_FENCE_STATE_WANTED && n.GetNoAgents():
+		return fmt.Sprintf("%d, frozen until you acknowledge: no agent fences this node", n.GetLocks())
+	case n.GetFence().GetState() == gulmv1.FenceState_FENCE_STATE_WANTED:
+		return fmt.Sprintf("%d, frozen until the fence is proved or acknowledged, and under the policy manual until it is acknowledged", n.GetLocks())
+	}
+	return fmt.Sprintf("%d, frozen until you acknowledge", n.GetAwaiting())
+}
+
+// AwaitsWord says what an operator has to do for a node that waits for that.
+func AwaitsWord(n *gulmv1.Node) string {
+	text := "waits for the operator: fence_ack_manual " + Line(n.GetName())
+	if n.GetAwaiting() > 0 {
+		text += ", for " + Count(n.GetAwaiting(), "lock")
+	}
+	return text
 }
 
 func attemptsWord(f *gulmv1.Fence) string {
@@ -189,13 +211,23 @@ func Attempt(a *gulmv1.FenceAttempt) string {
 const maxAnswer = 4096
 
 // confirm lets the operator type the node's name.
-func (e *Env) confirm(w io.Writer, node string) error {
-	fmt.Fprintf(w, `
+func (e *Env) confirm(w io.Writer, n *gulmv1.Node) error {
+	node := n.GetName()
+	if n.GetState() == gulmv1.NodeState_NODE_STATE_LOGGED_IN {
+		fmt.Fprintf(w, `
+By acknowledging you say that you have made sure yourself that nothing of the life of
+%[1]s that failed, incarnation %[2]d, can write to the shared disk any more: the machine
+has booted since, or it was another one that is off. What that life held then goes to
+others. If it still runs, data will be destroyed.
+`, node, n.GetFence().GetIncarnation())
+	} else {
+		fmt.Fprintf(w, `
 By acknowledging you say that you have made sure yourself that %[1]s cannot write
 to the shared disk any more: it is switched off, or cut off from the disk. Its
 locks then go to others. If it still runs, data will be destroyed.
-
-Type the node's name to confirm: `, node)
+`, node)
+	}
+	fmt.Fprint(w, "\nType the node's name to confirm: ")
 	line, err := bufio.NewReader(io.LimitReader(e.Stdin, maxAnswer)).ReadString('\n')
 	if err != nil {
 		fmt.Fprintln(w)

@@ -32,6 +32,9 @@ func JournalState(s gulmv1.JournalState) string { return word(s.String(), "JOURN
 // MountState returns the word for a mount's state.
 func MountState(s gulmv1.MountState) string { return word(s.String(), "MOUNT_STATE_") }
 
+// Policy is "fence", "manual" and so on.
+func Policy(p gulmv1.Policy) string { return word(p.String(), "POLICY_") }
+
 // Mode returns the two letters of a lock's mode.
 func Mode(m gulmv1.Mode) string { return strings.TrimPrefix(m.String(), "MODE_") }
 

@@ -981,8 +981,10 @@ type RangeLock struct {
 	// The request's number, while waiting.
 	Lock uint64 `protobuf:"varint,11,opt,name=lock,proto3" json:"lock,omitempty"`
 	// What it waits for, the first of these, and whether there is more.
-	Blockers      []*RangeConflict `protobuf:"bytes,12,rep,name=blockers,proto3" json:"blockers,omitempty"`
-	MoreBlockers  bool             `protobuf:"varint,13,opt,name=more_blockers,json=moreBlockers,proto3" json:"more_blockers,omitempty"`
+	Blockers     []*RangeConflict `protobuf:"bytes,12,rep,name=blockers,proto3" json:"blockers,omitempty"`
+	MoreBlockers bool             `protobuf:"varint,13,opt,name=more_blockers,json=moreBlockers,proto3" json:"more_blockers,omitempty"`
+	// What a frozen range waits for; for people.
+	HeldFor       string `protobuf:"bytes,70,opt,name=held_for,json=heldFor,proto3" json:"held_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1106,6 +1108,13 @@ func (x *RangeLock) GetMoreBlockers() bool {
 		return x.MoreBlockers
 	}
 	return false
+}
+
+func (x *RangeLock) GetHeldFor() string {
+	if x != nil {
+		return x.HeldFor
+	}
+	return ""
 }
 
 type Resource struct {
@@ -1500,7 +1509,9 @@ type JournalSpace struct {
 	// By jid.
 	Journals []*JournalInfo `protobuf:"bytes,2,rep,name=journals,proto3" json:"journals,omitempty"`
 	// In the order in which they were asked for.
-	Mounts        []*MountInfo `protobuf:"bytes,3,rep,name=mounts,proto3" json:"mounts,omitempty"`
+	Mounts []*MountInfo `protobuf:"bytes,3,rep,name=mounts,proto3" json:"mounts,omitempty"`
+	// The lockspace's policy.
+	Policy        Policy `protobuf:"varint,70,opt,name=policy,proto3,enum=gulm.v1.Policy" json:"policy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1554,6 +1565,13 @@ func (x *JournalSpace) GetMounts() []*MountInfo {
 		return x.Mounts
 	}
 	return nil
+}
+
+func (x *JournalSpace) GetPolicy() Policy {
+	if x != nil {
+		return x.Policy
+	}
+	return Policy_POLICY_FENCE
 }
 
 type JournalInfo struct {
@@ -3365,7 +3383,7 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\x05flock\x18\x03 \x01(\bR\x05flock\x12\x12\n" +
 	"\x04gulm\x18- \x01(\bR\x04gulm\x12*\n" +
 	"\x06ranges\x18\x04 \x03(\v2\x12.gulm.v1.RangeLockR\x06ranges\x12\x1c\n" +
-	"\ttruncated\x18\x05 \x01(\bR\ttruncated\"\xe6\x02\n" +
+	"\ttruncated\x18\x05 \x01(\bR\ttruncated\"\x81\x03\n" +
 	"\tRangeLock\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x12\x14\n" +
@@ -3380,7 +3398,8 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	" \x01(\bR\awaiting\x12\x12\n" +
 	"\x04lock\x18\v \x01(\x04R\x04lock\x122\n" +
 	"\bblockers\x18\f \x03(\v2\x16.gulm.v1.RangeConflictR\bblockers\x12#\n" +
-	"\rmore_blockers\x18\r \x01(\bR\fmoreBlockers\"a\n" +
+	"\rmore_blockers\x18\r \x01(\bR\fmoreBlockers\x12\x19\n" +
+	"\bheld_for\x18F \x01(\tR\aheldFor\"a\n" +
 	"\bResource\x12\x1c\n" +
 	"\tlockspace\x18\x01 \x01(\tR\tlockspace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x12#\n" +
@@ -3412,11 +3431,12 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\rJournalsReply\x125\n" +
 	"\n" +
 	"lockspaces\x18\x01 \x03(\v2\x15.gulm.v1.JournalSpaceR\n" +
-	"lockspaces\"\x8a\x01\n" +
+	"lockspaces\"\xb3\x01\n" +
 	"\fJournalSpace\x12\x1c\n" +
 	"\tlockspace\x18\x01 \x01(\tR\tlockspace\x120\n" +
 	"\bjournals\x18\x02 \x03(\v2\x14.gulm.v1.JournalInfoR\bjournals\x12*\n" +
-	"\x06mounts\x18\x03 \x03(\v2\x12.gulm.v1.MountInfoR\x06mounts\"\x80\x02\n" +
+	"\x06mounts\x18\x03 \x03(\v2\x12.gulm.v1.MountInfoR\x06mounts\x12'\n" +
+	"\x06policy\x18F \x01(\x0e2\x0f.gulm.v1.PolicyR\x06policy\"\x80\x02\n" +
 	"\vJournalInfo\x12\x10\n" +
 	"\x03jid\x18\x01 \x01(\rR\x03jid\x12+\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x15.gulm.v1.JournalStateR\x05state\x12\x12\n" +
@@ -3637,8 +3657,9 @@ var file_gulm_v1_admin_proto_goTypes = []any{
 	(*Fence)(nil),                   // 48: gulm.v1.Fence
 	(Mode)(0),                       // 49: gulm.v1.Mode
 	(*RangeConflict)(nil),           // 50: gulm.v1.RangeConflict
-	(NodeState)(0),                  // 51: gulm.v1.NodeState
-	(*FenceAttempt)(nil),            // 52: gulm.v1.FenceAttempt
+	(Policy)(0),                     // 51: gulm.v1.Policy
+	(NodeState)(0),                  // 52: gulm.v1.NodeState
+	(*FenceAttempt)(nil),            // 53: gulm.v1.FenceAttempt
 }
 var file_gulm_v1_admin_proto_depIdxs = []int32{
 	46, // 0: gulm.v1.StatusReply.role:type_name -> gulm.v1.ServerRole
@@ -3661,50 +3682,51 @@ var file_gulm_v1_admin_proto_depIdxs = []int32{
 	18, // 17: gulm.v1.JournalsReply.lockspaces:type_name -> gulm.v1.JournalSpace
 	19, // 18: gulm.v1.JournalSpace.journals:type_name -> gulm.v1.JournalInfo
 	20, // 19: gulm.v1.JournalSpace.mounts:type_name -> gulm.v1.MountInfo
-	1,  // 20: gulm.v1.JournalInfo.state:type_name -> gulm.v1.JournalState
-	2,  // 21: gulm.v1.MountInfo.state:type_name -> gulm.v1.MountState
-	32, // 22: gulm.v1.TimeoutsReply.nodes:type_name -> gulm.v1.NodeTimeouts
-	33, // 23: gulm.v1.NodeTimeouts.methods:type_name -> gulm.v1.MethodTimeouts
-	34, // 24: gulm.v1.MethodTimeouts.steps:type_name -> gulm.v1.StepTimeouts
-	37, // 25: gulm.v1.FencesReply.nodes:type_name -> gulm.v1.FenceLedger
-	51, // 26: gulm.v1.FenceLedger.state:type_name -> gulm.v1.NodeState
-	48, // 27: gulm.v1.FenceLedger.fence:type_name -> gulm.v1.Fence
-	48, // 28: gulm.v1.FenceLedger.past:type_name -> gulm.v1.Fence
-	38, // 29: gulm.v1.FenceLedger.outlets:type_name -> gulm.v1.FenceOutlet
-	39, // 30: gulm.v1.FenceLedger.manual:type_name -> gulm.v1.ManualFence
-	52, // 31: gulm.v1.ManualFence.attempts:type_name -> gulm.v1.FenceAttempt
-	42, // 32: gulm.v1.RehearseFenceReply.outlets:type_name -> gulm.v1.FenceRehearsal
-	38, // 33: gulm.v1.FenceRehearsal.outlet:type_name -> gulm.v1.FenceOutlet
-	39, // 34: gulm.v1.RecordFenceRequest.fence:type_name -> gulm.v1.ManualFence
-	3,  // 35: gulm.v1.AdminService.Status:input_type -> gulm.v1.StatusRequest
-	6,  // 36: gulm.v1.AdminService.Shutdown:input_type -> gulm.v1.ShutdownRequest
-	8,  // 37: gulm.v1.AdminService.Locks:input_type -> gulm.v1.LocksRequest
-	16, // 38: gulm.v1.AdminService.Journals:input_type -> gulm.v1.JournalsRequest
-	21, // 39: gulm.v1.AdminService.ForceExpire:input_type -> gulm.v1.ForceExpireRequest
-	23, // 40: gulm.v1.AdminService.AcknowledgeFence:input_type -> gulm.v1.AcknowledgeFenceRequest
-	26, // 41: gulm.v1.AdminService.PauseFencing:input_type -> gulm.v1.PauseFencingRequest
-	28, // 42: gulm.v1.AdminService.ResumeFencing:input_type -> gulm.v1.ResumeFencingRequest
-	30, // 43: gulm.v1.AdminService.Timeouts:input_type -> gulm.v1.TimeoutsRequest
-	35, // 44: gulm.v1.AdminService.Fences:input_type -> gulm.v1.FencesRequest
-	40, // 45: gulm.v1.AdminService.RehearseFence:input_type -> gulm.v1.RehearseFenceRequest
-	43, // 46: gulm.v1.AdminService.RecordFence:input_type -> gulm.v1.RecordFenceRequest
-	4,  // 47: gulm.v1.AdminService.Status:output_type -> gulm.v1.StatusReply
-	7,  // 48: gulm.v1.AdminService.Shutdown:output_type -> gulm.v1.ShutdownReply
-	9,  // 49: gulm.v1.AdminService.Locks:output_type -> gulm.v1.LocksReply
-	17, // 50: gulm.v1.AdminService.Journals:output_type -> gulm.v1.JournalsReply
-	22, // 51: gulm.v1.AdminService.ForceExpire:output_type -> gulm.v1.ForceExpireReply
-	24, // 52: gulm.v1.AdminService.AcknowledgeFence:output_type -> gulm.v1.AcknowledgeFenceReply
-	27, // 53: gulm.v1.AdminService.PauseFencing:output_type -> gulm.v1.PauseFencingReply
-	29, // 54: gulm.v1.AdminService.ResumeFencing:output_type -> gulm.v1.ResumeFencingReply
-	31, // 55: gulm.v1.AdminService.Timeouts:output_type -> gulm.v1.TimeoutsReply
-	36, // 56: gulm.v1.AdminService.Fences:output_type -> gulm.v1.FencesReply
-	41, // 57: gulm.v1.AdminService.RehearseFence:output_type -> gulm.v1.RehearseFenceReply
-	44, // 58: gulm.v1.AdminService.RecordFence:output_type -> gulm.v1.RecordFenceReply
-	47, // [47:59] is the sub-list for method output_type
-	35, // [35:47] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	51, // 20: gulm.v1.JournalSpace.policy:type_name -> gulm.v1.Policy
+	1,  // 21: gulm.v1.JournalInfo.state:type_name -> gulm.v1.JournalState
+	2,  // 22: gulm.v1.MountInfo.state:type_name -> gulm.v1.MountState
+	32, // 23: gulm.v1.TimeoutsReply.nodes:type_name -> gulm.v1.NodeTimeouts
+	33, // 24: gulm.v1.NodeTimeouts.methods:type_name -> gulm.v1.MethodTimeouts
+	34, // 25: gulm.v1.MethodTimeouts.steps:type_name -> gulm.v1.StepTimeouts
+	37, // 26: gulm.v1.FencesReply.nodes:type_name -> gulm.v1.FenceLedger
+	52, // 27: gulm.v1.FenceLedger.state:type_name -> gulm.v1.NodeState
+	48, // 28: gulm.v1.FenceLedger.fence:type_name -> gulm.v1.Fence
+	48, // 29: gulm.v1.FenceLedger.past:type_name -> gulm.v1.Fence
+	38, // 30: gulm.v1.FenceLedger.outlets:type_name -> gulm.v1.FenceOutlet
+	39, // 31: gulm.v1.FenceLedger.manual:type_name -> gulm.v1.ManualFence
+	53, // 32: gulm.v1.ManualFence.attempts:type_name -> gulm.v1.FenceAttempt
+	42, // 33: gulm.v1.RehearseFenceReply.outlets:type_name -> gulm.v1.FenceRehearsal
+	38, // 34: gulm.v1.FenceRehearsal.outlet:type_name -> gulm.v1.FenceOutlet
+	39, // 35: gulm.v1.RecordFenceRequest.fence:type_name -> gulm.v1.ManualFence
+	3,  // 36: gulm.v1.AdminService.Status:input_type -> gulm.v1.StatusRequest
+	6,  // 37: gulm.v1.AdminService.Shutdown:input_type -> gulm.v1.ShutdownRequest
+	8,  // 38: gulm.v1.AdminService.Locks:input_type -> gulm.v1.LocksRequest
+	16, // 39: gulm.v1.AdminService.Journals:input_type -> gulm.v1.JournalsRequest
+	21, // 40: gulm.v1.AdminService.ForceExpire:input_type -> gulm.v1.ForceExpireRequest
+	23, // 41: gulm.v1.AdminService.AcknowledgeFence:input_type -> gulm.v1.AcknowledgeFenceRequest
+	26, // 42: gulm.v1.AdminService.PauseFencing:input_type -> gulm.v1.PauseFencingRequest
+	28, // 43: gulm.v1.AdminService.ResumeFencing:input_type -> gulm.v1.ResumeFencingRequest
+	30, // 44: gulm.v1.AdminService.Timeouts:input_type -> gulm.v1.TimeoutsRequest
+	35, // 45: gulm.v1.AdminService.Fences:input_type -> gulm.v1.FencesRequest
+	40, // 46: gulm.v1.AdminService.RehearseFence:input_type -> gulm.v1.RehearseFenceRequest
+	43, // 47: gulm.v1.AdminService.RecordFence:input_type -> gulm.v1.RecordFenceRequest
+	4,  // 48: gulm.v1.AdminService.Status:output_type -> gulm.v1.StatusReply
+	7,  // 49: gulm.v1.AdminService.Shutdown:output_type -> gulm.v1.ShutdownReply
+	9,  // 50: gulm.v1.AdminService.Locks:output_type -> gulm.v1.LocksReply
+	17, // 51: gulm.v1.AdminService.Journals:output_type -> gulm.v1.JournalsReply
+	22, // 52: gulm.v1.AdminService.ForceExpire:output_type -> gulm.v1.ForceExpireReply
+	24, // 53: gulm.v1.AdminService.AcknowledgeFence:output_type -> gulm.v1.AcknowledgeFenceReply
+	27, // 54: gulm.v1.AdminService.PauseFencing:output_type -> gulm.v1.PauseFencingReply
+	29, // 55: gulm.v1.AdminService.ResumeFencing:output_type -> gulm.v1.ResumeFencingReply
+	31, // 56: gulm.v1.AdminService.Timeouts:output_type -> gulm.v1.TimeoutsReply
+	36, // 57: gulm.v1.AdminService.Fences:output_type -> gulm.v1.FencesReply
+	41, // 58: gulm.v1.AdminService.RehearseFence:output_type -> gulm.v1.RehearseFenceReply
+	44, // 59: gulm.v1.AdminService.RecordFence:output_type -> gulm.v1.RecordFenceReply
+	48, // [48:60] is the sub-list for method output_type
+	36, // [36:48] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_gulm_v1_admin_proto_init() }

@@ -603,7 +603,12 @@ type Node struct {
 	// True while something that the node held waits until an operator acknowledges
 	// by its name that it is gone (POLICY_MANUAL), also after its fence was proved
 	// and it has logged in again. `incarnation` of AcknowledgeFence is fence's then.
-	AwaitsWord    bool `protobuf:"varint,41,opt,name=awaits_word,json=awaitsWord,proto3" json:"awaits_word,omitempty"`
+	AwaitsWord bool `protobuf:"varint,41,opt,name=awaits_word,json=awaitsWord,proto3" json:"awaits_word,omitempty"`
+	// True while it is expired and no agent is going to fence it: all of it waits for
+	// the operator.
+	NoAgents bool `protobuf:"varint,70,opt,name=no_agents,json=noAgents,proto3" json:"no_agents,omitempty"`
+	// What the node left and an operator must acknowledge: locks and byte ranges.
+	Awaiting      uint64 `protobuf:"varint,71,opt,name=awaiting,proto3" json:"awaiting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -727,6 +732,20 @@ func (x *Node) GetAwaitsWord() bool {
 		return x.AwaitsWord
 	}
 	return false
+}
+
+func (x *Node) GetNoAgents() bool {
+	if x != nil {
+		return x.NoAgents
+	}
+	return false
+}
+
+func (x *Node) GetAwaiting() uint64 {
+	if x != nil {
+		return x.Awaiting
+	}
+	return 0
 }
 
 type Session struct {
@@ -1256,7 +1275,7 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"\fNodesRequest\"1\n" +
 	"\n" +
 	"NodesReply\x12#\n" +
-	"\x05nodes\x18\x01 \x03(\v2\r.gulm.v1.NodeR\x05nodes\"\x8d\x03\n" +
+	"\x05nodes\x18\x01 \x03(\v2\r.gulm.v1.NodeR\x05nodes\"\xc6\x03\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12(\n" +
@@ -1273,7 +1292,9 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"\x06server\x18\v \x01(\bR\x06server\x12\x12\n" +
 	"\x04held\x18\x1b \x01(\bR\x04held\x12\x1f\n" +
 	"\vawaits_word\x18) \x01(\bR\n" +
-	"awaitsWord\"\xf2\x02\n" +
+	"awaitsWord\x12\x1b\n" +
+	"\tno_agents\x18F \x01(\bR\bnoAgents\x12\x1a\n" +
+	"\bawaiting\x18G \x01(\x04R\bawaiting\"\xf2\x02\n" +
 	"\aSession\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x18\n" +
 	"\aprocess\x18\x02 \x01(\tR\aprocess\x12\x14\n" +

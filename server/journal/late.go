@@ -3,16 +3,17 @@ package journal
 import "slices"
 
 // Later is for what sessions of a node left before the lockspace had journals, if
-// the node is expired when all journals are replayed: it is released with the proof
-// of that fence (Trust). What is named already is left alone.
-func (l *Ledger) Later(lockspace uint32, life Life, sessions []uint64) {
+// the node is expired when all journals are replayed, or, with word, an operator has
+// to acknowledge it: it is released with the proof of that fence (Trust), or with the
+// word (Concede). What is named already is left alone.
+func (l *Ledger) Later(lockspace uint32, life Life, sessions []uint64, word bool) {
 	p := l.space(lockspace)
 	if p == nil {
 		return
 	}
 	sessions = slices.DeleteFunc(slices.Clone(sessions), func(s uint64) bool { return l.Leaves(lockspace, s) })
 	if len(sessions) > 0 {
-		p.Late = append(p.Late, Remains{Life: life, Sessions: sessions, Doubted: true})
+		p.Late = append(p.Late, Remains{Life: life, Sessions: sessions, Doubted: !word, Word: word})
 	}
 }
 

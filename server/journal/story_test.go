@@ -239,7 +239,7 @@ func (s *story) master(verb string, words []string) []string {
 	case "expire":
 		l.Expire(life)
 	case "older":
-		l.Later(s.lockspace(), life, []uint64{s.sessions[words[0]]})
+		l.Later(s.lockspace(), life, []uint64{s.sessions[words[0]]}, slices.Contains(words, "word"))
 	case "acknowledge":
 		releases(l.Concede(life.Node))
 	case "fence":
@@ -367,6 +367,9 @@ func (s *story) journal(j *Journal) string {
 	}
 	if j.Recoverer != 0 {
 		parts = append(parts, fmt.Sprintf("%s replays it, try %d", s.name(j.Recoverer), j.Begun))
+	}
+	if j.Awaits != "" {
+		parts = append(parts, "waits for a word about "+j.Awaits+", which replayed it")
 	}
 	if len(j.Failed) > 0 {
 		names := make([]string, len(j.Failed))

@@ -151,12 +151,16 @@ func (s *State) release(lockspace uint32, left []journal.Remains) {
 
 // releaseAll releases the remains that are left once every journal is replayed:
 // they were there before the lockspace had journals. Those in doubt go with the
-// fence of their node.
+// fence of their node, and those that wait for a word with that.
 func (s *State) releaseAll(lockspace uint32) {
 	for _, n := range s.members.Nodes() {
+		life := journal.Life{Node: n.Name, Incarnation: n.Incarnation}
 		if n.State == member.Expired {
-			life := journal.Life{Node: n.Name, Incarnation: n.Incarnation}
-			s.journals.Later(lockspace, life, s.locks.LeftIn(lock.RemainsOf(n.Number), lockspace))
+			s.journals.Later(lockspace, life, s.locks.LeftIn(lock.RemainsOf(n.Number), lockspace), false)
+		}
+		life.Incarnation = n.Fence.Incarnation
+		s.journals.Later(lockspace, life, s.locks.LeftIn(lock.AwaitGivenOf(n.Number), lockspace), true)
+		if n.State == member.Expired {
 			continue
 		}
 		s.locks.ReleaseIn(lock.RemainsOf(n.Number), lockspace, nil, 0)

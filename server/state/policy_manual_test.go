@@ -224,3 +224,31 @@ func TestManual_lockspaceOfTheDead(t *testing.T) {
 		}
 	}
 }
+
+// TestManual_olderThanTheJournals: what a node gave up before the lockspace had
+// journals, and then died, goes with the word if all journals are replayed by then.
+func TestManual_olderThanTheJournals(t *testing.T) {
+	for _, proved := range []bool{false, true} {
+		c := newCluster(t, state.Limits{})
+		a, _ := c.join("a", "gfs", lock.PolicyManual)
+		b, _ := c.join("b", "gfs", lock.PolicyManual)
+		c.want(c.on(a, 1, "r", lock.EX, 0), lock.Granted, 0)
+		c.want(c.ask(a, rangeOn(2, "file", 0)), lock.Granted, 0)
+		c.ask(a, state.Request{Op: state.OpGulmWithdraw, Lockspace: 1})
+		c.expire("a")
+		if proved {
+			c.fence("a")
+		}
+		c.mustMount(b, 0)
+		c.want(c.on(b, 1, "r", lock.EX, lock.Recovery|lock.NoQueue), lock.Refused, reason.TryFailed)
+		c.say(b, state.OpMounted, 0)
+		if !proved {
+			c.fence("a")
+		}
+		c.want(c.on(b, 2, "r", lock.EX, lock.NoQueue), lock.Refused, reason.TryFailed)
+		c.back()
+		c.word("a", 1)
+		c.want(c.on(b, 3, "r", lock.EX, lock.NoQueue), lock.Granted, 0)
+		c.want(c.ask(b, rangeOn(4, "file", lock.NoQueue)), lock.Granted, 0)
+	}
+}

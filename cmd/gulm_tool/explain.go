@@ -1,24 +1,27 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"lock_gulmd/client"
+	"lock_gulmd/cmd/internal/tool"
 	"lock_gulmd/fence"
 	gulmv1 "lock_gulmd/proto/gulm/v1"
 )
 
 const (
-	// commitLimit is what one entry in the log is taken to need at worst: a round
-	// to a majority and a sync of its disks.
-	commitLimit = 250 * time.Millisecond
+	// roundLimit is what a round to a majority is taken to need at worst, unless a
+	// slower one was measured: a message there and back and a sync of the disks.
+	roundLimit = 250 * time.Millisecond
 	// killLimit is for how long a fence agent that was killed is waited for.
 	killLimit = 7 * time.Second
-	// unbounded is a time without a bound.
+	// unbounded is a time without a bound, or one that nobody knows.
 	unbounded = time.Duration(-1)
 	// manualAgent waits for a person.
 	manualAgent = "fence_manual"
@@ -26,26 +29,34 @@ const (
 
 // term is one part of a time.
 type term struct {
-	// Key names it, Text says what it is.
-	Key, Text string
-	// best and worst are its bounds; unbounded if there is none.
-	best, worst time.Duration
+	// Key names it, Text says what it is, Settings what it follows from.
+	Key, Text, Settings string
+	// best and worst are its bounds, unbounded if there is none; usual is the
+	// worst with rounds and agents as slow as they were lately, unbounded if an
+	// agent was not measured.
+	best, usual, worst time.Duration
 }
+
+// total is a sum of terms.
+type total struct{ best, usual, worst time.Duration }
 
 // explanation is the time between the failure of a node and the grant of its
 // locks.
 type explanation struct {
 	// nodes are those for which it is the same.
 	nodes []string
-	// grant are the terms that make the sums best and worst, one after the other;
-	// measured is worst with the first method as it was measured, unbounded if it
-	// was not.
-	grant                 []term
-	best, worst, measured time.Duration
+	// grant are the terms if nothing else fails, one after the other.
+	grant []term
+	sum   total
+	// methods are the terms of the other fence methods, which come on top if the
+	// first one fails, sumMethods is all of it then.
+	methods    []term
+	sumMethods total
 	// takeover are the terms that come instead of the first one if the master dies
-	// with the node, with the sums of all.
-	takeover                    []term
-	takeoverBest, takeoverWorst time.Duration
+	// with the node, sumTakeover is all of it then, and sumMoment if it dies at
+	// whatever moment between the failure and the grant.
+	takeover               []term
+	sumTakeover, sumMoment total
 	// extra may come on top; own are the node's deadlines.
 	extra, own []term
 }
@@ -91,146 +102,217 @@ func explain(s *gulmv1.TimeoutsReply, n *gulmv1.NodeTimeouts, now *gulmv1.Node, 
 	if err != nil {
 		return nil, err
 	}
-	e := &explanation{nodes: []string{n.GetNode()}, measured: unbounded}
-	e.grant = []term{
-		{"silence", "until the node was silent for so long; best if its last heartbeat was just about to be followed", expiry - own.Beat, expiry},
-		{"look", "until the master looks who is late", 0, ms(s.GetLookMs())},
-		{"lateness", "how late that look may be before the master doubts itself and begins anew", 0, ms(s.GetLatenessMs())},
-		{"expire", "a majority confirms the master, and the expiry is committed (taken to be at most " + commitLimit.String() + ")", 0, 2 * commitLimit},
-		{"intent", "the begin of the fence is committed and the master confirmed once more", 0, 2 * commitLimit},
+	x := &explainer{settings: s, expiry: expiry, seen: seen, armed: expiry - ms(s.GetExpiryMs()) + watchdog}
+	x.slow = cmp.Or(ms(s.GetRoundMs()), roundLimit)
+	x.limit = max(roundLimit, x.slow)
+	e := &explanation{nodes: []string{n.GetNode()}}
+	silence := term{
+		"silence", "until the node was silent for so long, from its last heartbeat: that may be just about to be followed by another one, " +
+			"or still on its way", settingExpiry, expiry - own.Beat, expiry + x.slow/2, expiry + x.limit/2,
 	}
-	steps, measured, all := fenceTerms(n, seen, expiry-ms(s.GetExpiryMs())+watchdog)
-	e.grant = append(e.grant, steps...)
-	e.grant = append(e.grant,
-		term{"ledger", "each run of an agent is recorded, then the proof; that releases the locks", 0, time.Duration(len(steps)+1) * commitLimit},
-		term{"tell", "the grant reaches the node that waits", 0, commitLimit})
-	e.best, e.worst = sum(e.grant)
-	if all {
-		rest := slices.DeleteFunc(slices.Clone(e.grant), func(t term) bool { return slices.Contains(steps, t) })
-		_, worst := sum(rest)
-		e.measured = worst + measured
+	e.grant = append([]term{silence}, x.afterSilence(n)...)
+	e.sum = add(e.grant)
+	for i := 1; i < len(n.GetMethods()); i++ {
+		failed, m := n.GetMethods()[i-1], n.GetMethods()[i]
+		e.methods = append(e.methods, term{
+			"stop " + failed.GetMethod(), "an agent that has used up its time is killed", "-", 0, killLimit, killLimit,
+		})
+		e.methods = append(e.methods, x.method(m)...)
+		e.methods = append(e.methods, x.ledger(m))
+	}
+	if e.sumMethods = add(append(slices.Clone(e.grant), e.methods...)); len(e.methods) > 0 {
+		e.sumMethods.best = e.sum.best
 	}
 	if s.GetServers() > 1 {
-		e.takeover = takeoverTerms(s, expiry)
-		best, worst := sum(append(slices.Clone(e.takeover), e.grant[1:]...))
-		e.takeoverBest, e.takeoverWorst = best, worst
+		x.masterDies(e)
 	}
-	e.extra = extraTerms(s)
+	e.extra = x.extra()
 	e.own = ownTerms(own, expiry, watchdog)
 	return e, nil
 }
 
-// fenceTerms are the runs of the agents: the best case is that of the first
-// method, the worst that all but the last method fail at their limits. It returns
-// what the first method took at most when it was measured, if all of it was.
-// armed is what the node's own watchdog adds to a wait for it.
-func fenceTerms(n *gulmv1.NodeTimeouts, seen map[string]ran, armed time.Duration) (terms []term, measured time.Duration, all bool) {
-	all = len(n.GetMethods()) > 0
-	for i, m := range n.GetMethods() {
-		last := i == len(n.GetMethods())-1
-		for _, s := range m.GetSteps() {
-			limit := ms(s.GetLimitMs())
-			t := term{Key: "fence " + m.GetMethod() + "/" + s.GetDevice(), Text: fmt.Sprintf("%s %s, at most %v", s.GetAgent(), s.GetAction(), limit), worst: limit}
-			waits := path.Base(s.GetAgent()) == fence.WatchdogAgent
-			if !last {
-				t.worst += killLimit
-				t.Text += " and " + killLimit.String() + " to be killed"
+// Settings that terms follow from.
+const (
+	settingExpiry = "heartbeat_rate, allowed_misses"
+	settingRate   = "heartbeat_rate"
+	settingRounds = "disks, network"
+)
+
+// explainer has what the terms of one node are made of.
+type explainer struct {
+	settings *gulmv1.TimeoutsReply
+	expiry   time.Duration
+	seen     map[string]ran
+	// slow is the slowest round lately, limit what a round is taken to need.
+	slow, limit time.Duration
+	// armed is what the node's own watchdog adds to a wait for it.
+	armed time.Duration
+}
+
+// rounds is a term of n rounds to a majority.
+func (x *explainer) rounds(key, text string, n int) term {
+	return term{
+		key, fmt.Sprintf("%s (%s to a majority, each taken to be at most %v)", text, tool.Count(uint64(n), "round"), x.limit), settingRounds,
+		0, time.Duration(n) * x.slow, time.Duration(n) * x.limit,
+	}
+}
+
+// afterSilence are the terms from when the node is late to the grant.
+func (x *explainer) afterSilence(n *gulmv1.NodeTimeouts) []term {
+	look := ms(x.settings.GetLookMs())
+	terms := []term{
+		{"look", "until the master looks who is late", settingRate, 0, look, look},
+		x.rounds("expire", "a majority confirms the master, and the expiry is committed", 2),
+		x.rounds("intent", "the begin of the fence is committed, and the master confirmed once more", 2),
+	}
+	if len(n.GetMethods()) > 0 {
+		first := n.GetMethods()[0]
+		terms = append(terms, x.method(first)...)
+		terms = append(terms, x.ledger(first))
+	}
+	return append(terms,
+		x.rounds("proof", "the proof is committed: that releases the locks", 1),
+		term{"tell", "the grant reaches the node that waits", settingRounds, 0, x.slow / 2, x.limit / 2})
+}
+
+// ledger is what the master commits and confirms for the steps of a method.
+func (x *explainer) ledger(m *gulmv1.MethodTimeouts) term {
+	n := 0
+	for _, s := range m.GetSteps() {
+		n += int(s.GetRounds())
+	}
+	return x.rounds("ledger", "leave to start each agent, and the record of its run", n)
+}
+
+// method are the runs of the agents of one method.
+func (x *explainer) method(m *gulmv1.MethodTimeouts) []term {
+	var terms []term
+	for _, s := range m.GetSteps() {
+		terms = append(terms, x.step(m.GetMethod(), s))
+	}
+	return terms
+}
+
+// step are the runs of the agent of one step. What is usual of it is not known if
+// its action was not measured; of questions, those that were asked lately count.
+func (x *explainer) step(method string, s *gulmv1.StepTimeouts) term {
+	limit := ms(s.GetLimitMs())
+	t := term{
+		Key: "fence " + method + "/" + s.GetDevice(), worst: limit * time.Duration(max(1, len(s.GetRuns()))),
+		Text:     fmt.Sprintf("%s %s, each run at most %v", s.GetAgent(), strings.Join(s.GetRuns(), ", "), limit),
+		Settings: "timeout, verify of " + s.GetDevice(),
+	}
+	r, ok := x.seen[s.GetDevice()+" "+s.GetAgent()+" "+s.GetAction()]
+	t.usual = unbounded
+	if ok {
+		t.Text += fmt.Sprintf("; measured: %v to %v", r.fastest, r.slowest)
+		t.usual = r.slowest // the next run may be quicker than all before
+		for _, action := range s.GetRuns() {
+			if action != s.GetAction() {
+				t.usual += x.seen[s.GetDevice()+" "+s.GetAgent()+" "+action].slowest
 			}
-			asked := agentRuns(s.GetAction())
-			if asked > 0 && !waits {
-				t.worst += time.Duration(asked) * limit
-				t.Text += fmt.Sprintf(", and as long each for up to %d questions: its metadata, its status before if its outlet never said on", asked)
-				if asked == 3 {
-					t.Text += ", and its status after, which must be off"
-				}
-			}
-			r, ok := seen[s.GetDevice()+" "+s.GetAgent()+" "+s.GetAction()]
-			if ok {
-				t.Text += fmt.Sprintf("; measured: %v to %v", r.fastest, r.slowest)
-			}
-			if i == 0 {
-				all = all && ok
-				t.best, measured = r.fastest, measured+r.slowest
-			} else {
-				t.Text += "; only if what is before fails"
-			}
-			if waits {
-				t.best, t.worst = max(t.best, limit), t.worst+armed
-				t.Text += fmt.Sprintf(": expiry, hardware_timeout and margin; the node's own watchdog adds %v", armed)
-			}
-			if s.GetAgent() == manualAgent {
-				t.worst, t.Text = unbounded, "an operator acknowledges"
-			}
-			terms = append(terms, t)
 		}
 	}
-	return terms, measured, all
-}
-
-// agentRuns is how often an agent is asked something in the worst case beside
-// what it is to do. Two feeds of one machine are off and on each, and checked
-// before the first on.
-func agentRuns(action string) int {
-	switch action {
-	case "on", "status", "monitor", "metadata":
-		return 0
-	case "off":
-		return 3
+	if path.Base(s.GetAgent()) == fence.WatchdogAgent {
+		t.best, t.worst = max(t.best, limit), limit+x.armed
+		t.usual, t.Settings = t.worst, "hardware_timeout, margin of "+s.GetDevice()
+		t.Text += fmt.Sprintf(": expiry, hardware_timeout and margin; the node's own watchdog adds %v", x.armed)
 	}
-	return 2
+	if s.GetAgent() == manualAgent {
+		t.usual, t.worst, t.Text, t.Settings = unbounded, unbounded, "an operator acknowledges", "-"
+	}
+	return t
 }
 
-// takeoverTerms come instead of the silence if the master dies too.
-func takeoverTerms(s *gulmv1.TimeoutsReply, expiry time.Duration) []term {
-	silence, election := ms(s.GetMasterSilenceMs()), ms(s.GetElectionMs())
-	return []term{
-		{"master silence", "until another server notices that the master is gone", silence, 2 * silence},
-		{"election", "a master is elected; a tied vote is repeated once here", 0, 2 * election},
-		{"takeover", "the new master applies what was committed and begins its term", 0, 2 * commitLimit},
-		{"grace", "every node gets one full expiry time before the new master judges anybody", expiry, expiry},
+// masterDies computes what comes if the master dies as well.
+func (x *explainer) masterDies(e *explanation) {
+	silence, election := ms(x.settings.GetMasterSilenceMs()), ms(x.settings.GetElectionMs())
+	elected := []term{
+		{"master silence", "until a majority notices that the master is gone", "heartbeat_timeout", silence - silence/5, 2 * silence, 3 * silence},
+		{"election", "a master is elected; a tied vote is repeated once here", "election_timeout", 0, 2 * x.slow, 2 * election},
+		x.rounds("takeover", "the new master applies what was committed and begins its term", 4),
+	}
+	grace := term{"grace", "every node gets one full expiry time before the new master judges anybody", settingExpiry, x.expiry, x.expiry, x.expiry}
+	e.takeover = append(slices.Clone(elected), grace)
+	// The node that waits has to find the new master, in which it has time for all of
+	// the grace.
+	find := x.expiry/4 + client.DefaultPauseMax + client.DefaultProbeLimit + x.limit
+	if more := find - x.expiry; more > 0 {
+		e.takeover = append(e.takeover, term{"find", "the node that waits finds the new master", settingExpiry, 0, 0, more})
+	}
+	rest := add(e.grant[1:])
+	e.sumTakeover = add(append(slices.Clone(e.takeover), e.grant[1:]...))
+	// At the worst moment all of it has been done but for the last entry: either that
+	// of the expiry, then the grace and all that follows comes once more, or that of
+	// the proof, then the fence does.
+	took := add(elected)
+	again := max(x.expiry+x.beforeFence(e).worst, find)
+	e.sumMoment = total{
+		e.sum.best, plus(plus(e.sum.usual, took.usual), longer(x.expiry+x.beforeFence(e).usual, rest.usual)),
+		plus(plus(e.sum.worst, took.worst), longer(again, rest.worst)),
 	}
 }
 
-// extraTerms may come on top.
-func extraTerms(s *gulmv1.TimeoutsReply) []term {
-	first, most := ms(s.GetFencePauseMs()), ms(s.GetFencePauseMaxMs())
+// beforeFence are the look and the expiry.
+func (x *explainer) beforeFence(e *explanation) total { return add(e.grant[1:3]) }
+
+// extra may come on top.
+func (x *explainer) extra() []term {
+	s := x.settings
+	late := ms(s.GetLatenessMs())
+	never := func(key, text, settings string) term { return term{key, text, settings, 0, unbounded, unbounded} }
 	return []term{
-		{"next round", fmt.Sprintf("if no method succeeds, all are tried again after a pause of %v, doubled each time up to %v", first, most), 0, unbounded},
-		{"device", "agents of one device wait for each other, if it has to fence several nodes", 0, unbounded},
-		{"breaker", "if many nodes vanish at once, or an operator says so, fencing is paused: gulm_tool fence resume", 0, unbounded},
-		{"not believed", "an outlet that was off and never said on proves nothing: the next method, or a person; gulm_tool fence rehearse beforehand", 0, unbounded},
-		{"settle", "after an attempt that was given up the node itself may not log in for fence_settle_time and more; grants do not wait for that", 0, unbounded},
-		{"journal", "a lockspace with journals: until a node that lives has replayed the dead one's", 0, unbounded},
-		{"own pause", "a master that stood still begins every deadline anew", 0, unbounded},
+		{"late master", "a master whose machine is too busy judges so much later, and no node if it is later than that", settingRate, 0, 0, late},
+		never("own pause", "a master that stood still begins every deadline anew", settingRate),
+		never("next round", fmt.Sprintf("if no method succeeds, all are tried again after a pause of %v, doubled each time up to %v",
+			ms(s.GetFencePauseMs()), ms(s.GetFencePauseMaxMs())), "fence_retry_pause, fence_retry_pause_max"),
+		never("device", "agents of one device wait for each other: for the fences of other nodes, or a rehearsal that is under way", "fence_rehearsal_interval"),
+		never("breaker", "if many nodes vanish at once, or an operator says so, fencing is paused: gulm_tool fence resume",
+			"breaker_nodes, breaker_percent, breaker_window"),
+		never("not believed", "an outlet that was off and never said on proves nothing: the next method, or a person; gulm_tool fence rehearse beforehand", "-"),
+		never("settle", "after an attempt that was given up the node itself may not log in for fence_settle_time and more; grants do not wait for that",
+			"fence_settle_time"),
+		never("journal", "a lockspace with journals: until a node that lives has replayed the dead one's", "-"),
 	}
 }
 
 // ownTerms are the deadlines of the node itself. They count from before it sent
 // the newest heartbeat that was acknowledged, the servers' from later.
 func ownTerms(d client.Deadlines, expiry, watchdog time.Duration) []term {
+	at := func(key, text string, d time.Duration) term { return term{key, text, settingExpiry, d, d, d} }
 	terms := []term{
-		{"jeopardy", "the process is told to start nothing new", d.Jeopardy, d.Jeopardy},
-		{"lost", fmt.Sprintf("the process is told that its locks are lost, %v before anybody can be told otherwise", expiry-d.Lost), d.Lost, d.Lost},
+		at("jeopardy", "the process is told to start nothing new", d.Jeopardy),
+		at("lost", fmt.Sprintf("the process is told that its locks are lost, %v before anybody can be told otherwise", expiry-d.Lost), d.Lost),
 	}
 	if watchdog > 0 {
 		terms = append(terms, term{"watchdog", "the watchdog has reset the machine; " +
-			"fence_watchdog waits for that", d.Lost, d.Lost + watchdog})
+			"fence_watchdog waits for that", "Config.Watchdog", d.Lost, d.Lost + watchdog, d.Lost + watchdog})
 	}
 	return terms
 }
 
-// sum adds terms; without a bound on one there is none on the sum.
-func sum(terms []term) (best, worst time.Duration) {
+// add sums terms; without a bound on one there is none on the sum.
+func add(terms []term) (sum total) {
 	for _, t := range terms {
-		best += t.best
-		switch {
-		case t.worst == unbounded || worst == unbounded:
-			worst = unbounded
-		default:
-			worst += t.worst
-		}
+		sum.best += t.best
+		sum.usual, sum.worst = plus(sum.usual, t.usual), plus(sum.worst, t.worst)
 	}
-	return best, worst
+	return sum
+}
+
+func plus(a, b time.Duration) time.Duration {
+	if a == unbounded || b == unbounded {
+		return unbounded
+	}
+	return a + b
+}
+
+// longer returns the longer of two times.
+func longer(a, b time.Duration) time.Duration {
+	if a == unbounded || b == unbounded {
+		return unbounded
+	}
+	return max(a, b)
 }
 
 func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
@@ -241,77 +323,4 @@ func span(d time.Duration) string {
 		return "-"
 	}
 	return d.Round(time.Millisecond).String()
-}
-
-// timeoutsJSON is the object of "gulm_tool timeouts explain --json".
-type timeoutsJSON struct {
-	Cluster  string        `json:"cluster"`
-	Server   string        `json:"server"`
-	Settings settingsJSON  `json:"settings"`
-	Nodes    []explainJSON `json:"nodes"`
-}
-
-// settingsJSON is what the terms follow from.
-type settingsJSON struct {
-	Servers         uint32 `json:"servers"`
-	HeartbeatRateMs int64  `json:"heartbeat_rate_ms"`
-	ExpiryMs        int64  `json:"expiry_ms"`
-	LookMs          int64  `json:"look_ms"`
-	LatenessMs      int64  `json:"lateness_ms"`
-	MasterSilenceMs int64  `json:"master_silence_ms"`
-	ElectionMs      int64  `json:"election_ms"`
-	FencePauseMs    int64  `json:"fence_pause_ms"`
-	FencePauseMaxMs int64  `json:"fence_pause_max_ms"`
-}
-
-// explainJSON is one explanation. MeasuredMs is the worst case with the first
-// method as measured, -1 if it was not.
-type explainJSON struct {
-	Nodes           []string   `json:"nodes"`
-	Grant           []termJSON `json:"grant"`
-	BestMs          int64      `json:"best_ms"`
-	WorstMs         int64      `json:"worst_ms"`
-	MeasuredMs      int64      `json:"measured_ms"`
-	Takeover        []termJSON `json:"takeover"`
-	TakeoverBestMs  int64      `json:"takeover_best_ms"`
-	TakeoverWorstMs int64      `json:"takeover_worst_ms"`
-	Extra           []termJSON `json:"extra"`
-	Node            []termJSON `json:"node"`
-}
-
-// termJSON is one term.
-type termJSON struct {
-	Key     string `json:"key"`
-	BestMs  int64  `json:"best_ms"`
-	WorstMs int64  `json:"worst_ms"`
-	Text    string `json:"text"`
-}
-
-func timeoutsToJSON(s *gulmv1.TimeoutsReply, list []*explanation) timeoutsJSON {
-	out := timeoutsJSON{Cluster: s.GetCluster(), Server: s.GetServer(), Settings: settingsJSON{
-		s.GetServers(), s.GetHeartbeatRateMs(), s.GetExpiryMs(), s.GetLookMs(), s.GetLatenessMs(), s.GetMasterSilenceMs(), s.GetElectionMs(),
-		s.GetFencePauseMs(), s.GetFencePauseMaxMs(),
-	}}
-	for _, e := range list {
-		out.Nodes = append(out.Nodes, explainJSON{
-			e.nodes, termsToJSON(e.grant), toMs(e.best), toMs(e.worst), toMs(e.measured), termsToJSON(e.takeover), toMs(e.takeoverBest),
-			toMs(e.takeoverWorst), termsToJSON(e.extra), termsToJSON(e.own),
-		})
-	}
-	return out
-}
-
-func termsToJSON(terms []term) []termJSON {
-	out := []termJSON{}
-	for _, t := range terms {
-		out = append(out, termJSON{t.Key, toMs(t.best), toMs(t.worst), t.Text})
-	}
-	return out
-}
-
-func toMs(d time.Duration) int64 {
-	if d == unbounded {
-		return -1
-	}
-	return d.Milliseconds()
 }

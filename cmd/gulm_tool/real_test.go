@@ -105,9 +105,9 @@ func realServerWith(t *testing.T, dir, device string, args ...string) (_, addres
 }
 
 // login logs a node in and joins the lockspace.
-func login(ctx context.Context, t *testing.T, node, address string) *client.Lockspace {
+func login(ctx context.Context, t *testing.T, node string, addresses ...string) *client.Lockspace {
 	t.Helper()
-	n, err := client.Dial(ctx, client.Config{Cluster: "farm7", Node: node, Servers: []string{address}, BootID: node + "-boot-1"})
+	n, err := client.Dial(ctx, client.Config{Cluster: "farm7", Node: node, Servers: addresses, BootID: node + "-boot-1"})
 	if err != nil {
 		t.Fatal(err)
 	}

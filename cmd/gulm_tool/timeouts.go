@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -32,9 +33,11 @@ func timeoutsCommand(env *tool.Env) *cobra.Command {
 		Short:   "Show the time from the failure of a node to the grant of its locks, term by term",
 		Long: `Shows what the time consists of between the failure of a node, be it a crash, a
 power cut or a partition, and the moment when the next one gets its lock: each term
-with its best and its worst case, as the master's settings have it. Nodes for which
-all is the same share a table. Times of agents that were measured lately are shown
-beside the time limits that count for the worst case.
+with its best and its worst case, as the master's settings have it, what is usual
+as far as it was measured lately, and the settings that it follows from. Nodes for
+which all is the same share a table. One sum is for a node that fails alone; others
+are for fence methods that fail as well, and for a master that dies with the node or
+at any moment before the grant.
 
 With --offline says what the files of the configuration mean; no server is asked.
 With --json prints one object with the keys
@@ -131,43 +134,47 @@ func printTimeouts(w io.Writer, s *gulmv1.TimeoutsReply, list []*explanation) er
 	fmt.Fprintf(w, "cluster %s, %s: a heartbeat every %v, and a node is expired after a silence of %v\n",
 		tool.Line(s.GetCluster()), source, ms(s.GetHeartbeatRateMs()), ms(s.GetExpiryMs()))
 	for _, e := range list {
-		fmt.Fprintf(w, "\n%s: from its failure to the grant of its locks\n", tool.Line(strings.Join(e.nodes, ", ")))
-		rows := [][]string{{"TERM", "BEST", "WORST", ""}}
-		rows = append(rows, termRows(e.grant)...)
-		rows = append(rows, []string{"= sum", span(e.best), span(e.worst), sumWords(e)})
-		if err := tool.Table(w, "  ", rows); err != nil {
-			return err
-		}
-		if len(e.takeover) > 0 {
-			fmt.Fprintf(w, "  if the master dies with it, these come instead of silence\n")
-			rows = append(termRows(e.takeover), []string{"= sum", span(e.takeoverBest), span(e.takeoverWorst), "all in all, then"})
-			if err := tool.Table(w, "  ", rows); err != nil {
-				return err
-			}
-		}
-		fmt.Fprintf(w, "  what comes on top, and has no bound\n")
-		if err := tool.Table(w, "  ", termRows(e.extra)); err != nil {
-			return err
-		}
-		fmt.Fprintf(w, "  the node itself knows first, counted from its newest heartbeat that was acknowledged\n")
-		if err := tool.Table(w, "  ", termRows(e.own)); err != nil {
+		if err := printExplanation(w, e); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func sumWords(e *explanation) string {
-	if e.measured < 0 {
-		return "with the time limits of all agents"
+func printExplanation(w io.Writer, e *explanation) error {
+	group := func(title string, terms []term, sums ...[]string) error {
+		if len(terms) == 0 {
+			return nil
+		}
+		fmt.Fprintf(w, "  %s\n", title)
+		return tool.Table(w, "    ", append(append([][]string{{"TERM", "BEST", "USUAL", "WORST", "SET BY", ""}}, termRows(terms)...), sums...))
 	}
-	return fmt.Sprintf("with the time limits of all agents; %v with the first method as measured", e.measured)
+	sumRow := func(name string, s total, text string) []string {
+		return []string{name, span(s.best), span(s.usual), span(s.worst), "", text}
+	}
+	fmt.Fprintf(w, "\n%s: from its failure to the grant of its locks\n", tool.Line(strings.Join(e.nodes, ", ")))
+	return errors.Join(
+		group("nothing else fails", e.grant, sumRow("= sum", e.sum, sumWords(e))),
+		group("if the first fence method fails, on top", e.methods, sumRow("= sum", e.sumMethods, "all in all, if all but the last fail at their limits")),
+		group("if the master dies with it, instead of silence", e.takeover,
+			sumRow("= sum", e.sumTakeover, "all in all, then"),
+			sumRow("any moment", e.sumMoment, "all in all, if the master dies at any moment between the failure and the grant")),
+		group("what may come on top", e.extra),
+		group("the node itself knows first, counted from its newest heartbeat that was acknowledged", e.own),
+	)
+}
+
+func sumWords(e *explanation) string {
+	if e.sum.usual < 0 {
+		return "usual is what was slowest lately; this fence was not measured yet"
+	}
+	return "usual is what was slowest lately"
 }
 
 func termRows(terms []term) [][]string {
 	var rows [][]string
 	for _, t := range terms {
-		rows = append(rows, []string{t.Key, span(t.best), span(t.worst), tool.Line(t.Text)})
+		rows = append(rows, []string{t.Key, span(t.best), span(t.usual), span(t.worst), t.Settings, tool.Line(t.Text)})
 	}
 	return rows
 }

@@ -245,10 +245,11 @@ func (t *term) acknowledge(ctx context.Context) error {
 			return nil
 		case <-t.beats.wake:
 		}
-		pending := t.beats.take()
+		pending, began := t.beats.take(), time.Now()
 		if err := t.m.cfg.Replica.VerifyLeader(ctx); err != nil {
 			return translate(err)
 		}
+		t.m.rounds.note(time.Since(began))
 		others := t.others(pending)
 		for session, p := range pending {
 			t.beats.settle(session, p, others[session], t.slack(), func() {

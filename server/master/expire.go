@@ -48,6 +48,7 @@ func (t *term) pulse(ctx context.Context) error {
 
 // expire declares nodes dead that were silent for too long.
 func (t *term) expire(ctx context.Context) error {
+	t.look() // the grace of all begins now, not with the first look
 	for sleep(ctx, t.m.cfg.lookPeriod()) {
 		if err := t.judge(ctx); err != nil {
 			return err

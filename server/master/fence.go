@@ -139,7 +139,7 @@ func (t *term) fenceOnce(ctx context.Context, log *slog.Logger, l member.Life) (
 			t.noteAttempt(ctx, log, l, a)
 		},
 		Seen:  func(x fence.Sighting) { t.noteSighting(ctx, log, x) },
-		Trust: func(o fence.Outlet) fence.Trust { return t.m.trust(l.Node, o) },
+		Trust: func(o fence.Outlet) fence.Trust { return t.m.Trust(l.Node, o) },
 	})
 	for _, m := range plan.Methods {
 		proof.Power = proof.Power || m.Name == method && m.Power
@@ -202,8 +202,8 @@ func outletOf(x fence.Sighting) member.Outlet {
 	}
 }
 
-// trust says what the ledger knows of an outlet.
-func (m *Master) trust(node string, o fence.Outlet) fence.Trust {
+// Trust says what the ledger knows of an outlet of a node.
+func (m *Master) Trust(node string, o fence.Outlet) fence.Trust {
 	trust := fence.TrustUnknown
 	m.cfg.Machine.View(func(s *state.State) {
 		n, _ := s.Members().Node(node)

@@ -94,6 +94,7 @@ type Master struct {
 	// missing and loggedIn are what the serving term counted last.
 	missing, loggedIn atomic.Int64
 	counters          counters
+	rounds            rounds
 }
 
 // New returns a Master that does not serve yet.

@@ -104,7 +104,8 @@ func (t *term) do(ctx context.Context, c state.Command) (state.Result, error) {
 
 // commit commits one command and returns its place in the log.
 func (t *term) commit(ctx context.Context, c state.Command) (state.Result, uint64, error) {
-	f, err := t.batches.write(ctx, codec.Encode(time.Now().UnixMilli(), c))
+	began := time.Now()
+	f, err := t.batches.write(ctx, codec.Encode(began.UnixMilli(), c))
 	if err != nil {
 		return state.Result{}, 0, translate(err)
 	}
@@ -112,6 +113,7 @@ func (t *term) commit(ctx context.Context, c state.Command) (state.Result, uint6
 	if err != nil {
 		return state.Result{}, 0, translate(err)
 	}
+	t.m.rounds.note(time.Since(began))
 	t.stirs.applied(value)
 	result, ok := value.(state.Result)
 	if !ok {

@@ -2330,7 +2330,7 @@ type TimeoutsReply struct {
 	LookMs     int64 `protobuf:"varint,6,opt,name=look_ms,json=lookMs,proto3" json:"look_ms,omitempty"`
 	LatenessMs int64 `protobuf:"varint,7,opt,name=lateness_ms,json=latenessMs,proto3" json:"lateness_ms,omitempty"`
 	// Silence of the master before the servers elect another one, at least; up to
-	// twice as long.
+	// three times as long.
 	MasterSilenceMs int64 `protobuf:"varint,8,opt,name=master_silence_ms,json=masterSilenceMs,proto3" json:"master_silence_ms,omitempty"`
 	// Length of one election.
 	ElectionMs int64 `protobuf:"varint,9,opt,name=election_ms,json=electionMs,proto3" json:"election_ms,omitempty"`
@@ -2339,8 +2339,11 @@ type TimeoutsReply struct {
 	FencePauseMs    int64           `protobuf:"varint,10,opt,name=fence_pause_ms,json=fencePauseMs,proto3" json:"fence_pause_ms,omitempty"`
 	FencePauseMaxMs int64           `protobuf:"varint,11,opt,name=fence_pause_max_ms,json=fencePauseMaxMs,proto3" json:"fence_pause_max_ms,omitempty"`
 	Nodes           []*NodeTimeouts `protobuf:"bytes,12,rep,name=nodes,proto3" json:"nodes,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The slowest round to a majority lately, a commit or a confirmation of the
+	// master, milliseconds; 0 if the server has not measured any.
+	RoundMs       int64 `protobuf:"varint,65,opt,name=round_ms,json=roundMs,proto3" json:"round_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TimeoutsReply) Reset() {
@@ -2457,6 +2460,13 @@ func (x *TimeoutsReply) GetNodes() []*NodeTimeouts {
 	return nil
 }
 
+func (x *TimeoutsReply) GetRoundMs() int64 {
+	if x != nil {
+		return x.RoundMs
+	}
+	return 0
+}
+
 // NodeTimeouts is how a node is fenced.
 type NodeTimeouts struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2563,11 +2573,16 @@ func (x *MethodTimeouts) GetSteps() []*StepTimeouts {
 }
 
 type StepTimeouts struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Device        string                 `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
-	Agent         string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
-	Action        string                 `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
-	LimitMs       int64                  `protobuf:"varint,4,opt,name=limit_ms,json=limitMs,proto3" json:"limit_ms,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Device  string                 `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	Agent   string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
+	Action  string                 `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
+	LimitMs int64                  `protobuf:"varint,4,opt,name=limit_ms,json=limitMs,proto3" json:"limit_ms,omitempty"`
+	// What the agent is run for, in order, at most: metadata, status, action, status.
+	// Each run has the limit.
+	Runs []string `protobuf:"bytes,65,rep,name=runs,proto3" json:"runs,omitempty"`
+	// Rounds to a majority that the step needs: the leave to start, and the record.
+	Rounds        uint32 `protobuf:"varint,66,opt,name=rounds,proto3" json:"rounds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2626,6 +2641,20 @@ func (x *StepTimeouts) GetAction() string {
 func (x *StepTimeouts) GetLimitMs() int64 {
 	if x != nil {
 		return x.LimitMs
+	}
+	return 0
+}
+
+func (x *StepTimeouts) GetRuns() []string {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+func (x *StepTimeouts) GetRounds() uint32 {
+	if x != nil {
+		return x.Rounds
 	}
 	return 0
 }
@@ -3486,7 +3515,7 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\x14ResumeFencingRequest\x12\x1a\n" +
 	"\boperator\x18\x01 \x01(\tR\boperator\"\x14\n" +
 	"\x12ResumeFencingReply\"\x11\n" +
-	"\x0fTimeoutsRequest\"\xab\x03\n" +
+	"\x0fTimeoutsRequest\"\xc6\x03\n" +
 	"\rTimeoutsReply\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
 	"\x06server\x18\x02 \x01(\tR\x06server\x12\x18\n" +
@@ -3502,18 +3531,21 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\x0efence_pause_ms\x18\n" +
 	" \x01(\x03R\ffencePauseMs\x12+\n" +
 	"\x12fence_pause_max_ms\x18\v \x01(\x03R\x0ffencePauseMaxMs\x12+\n" +
-	"\x05nodes\x18\f \x03(\v2\x15.gulm.v1.NodeTimeoutsR\x05nodes\"U\n" +
+	"\x05nodes\x18\f \x03(\v2\x15.gulm.v1.NodeTimeoutsR\x05nodes\x12\x19\n" +
+	"\bround_ms\x18A \x01(\x03R\aroundMs\"U\n" +
 	"\fNodeTimeouts\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x121\n" +
 	"\amethods\x18\x02 \x03(\v2\x17.gulm.v1.MethodTimeoutsR\amethods\"U\n" +
 	"\x0eMethodTimeouts\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12+\n" +
-	"\x05steps\x18\x02 \x03(\v2\x15.gulm.v1.StepTimeoutsR\x05steps\"o\n" +
+	"\x05steps\x18\x02 \x03(\v2\x15.gulm.v1.StepTimeoutsR\x05steps\"\x9b\x01\n" +
 	"\fStepTimeouts\x12\x16\n" +
 	"\x06device\x18\x01 \x01(\tR\x06device\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x16\n" +
 	"\x06action\x18\x03 \x01(\tR\x06action\x12\x19\n" +
-	"\blimit_ms\x18\x04 \x01(\x03R\alimitMs\"#\n" +
+	"\blimit_ms\x18\x04 \x01(\x03R\alimitMs\x12\x12\n" +
+	"\x04runs\x18A \x03(\tR\x04runs\x12\x16\n" +
+	"\x06rounds\x18B \x01(\rR\x06rounds\"#\n" +
 	"\rFencesRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\"9\n" +
 	"\vFencesReply\x12*\n" +

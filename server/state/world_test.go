@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"lock_gulmd/server/journal"
 	"lock_gulmd/server/lock"
 	"lock_gulmd/server/member"
 	"lock_gulmd/server/reason"
@@ -56,6 +57,7 @@ func realApply(s *state.State, index uint64, c state.Command) (*state.State, sta
 // saved is a state as values, much smaller than one that can be changed.
 type saved struct {
 	image    state.Image
+	journals journal.Ledger
 	resource lock.ResourceState
 	exists   bool
 }
@@ -63,12 +65,12 @@ type saved struct {
 // save takes a state apart.
 func save(s *state.State) *saved {
 	img := s.Image()
-	img.Nodes, img.Left = slices.Clone(img.Nodes), slices.Clone(img.Left)
+	img.Nodes, img.Left, img.Vanished = slices.Clone(img.Nodes), slices.Clone(img.Left), slices.Clone(img.Vanished)
 	for i := range img.Nodes {
 		img.Nodes[i].Fence.Attempts = slices.Clone(img.Nodes[i].Fence.Attempts)
 		img.Nodes[i].Ledger.Outlets = slices.Clone(img.Nodes[i].Ledger.Outlets)
 	}
-	v := &saved{image: img}
+	v := &saved{image: img, journals: s.Journals().Clone()}
 	v.resource, v.exists = s.Locks().Resource(1, []byte("r"))
 	return v
 }
@@ -76,7 +78,8 @@ func save(s *state.State) *saved {
 // state makes a state that can be changed.
 func (v *saved) state() *state.State {
 	img, left := v.image, v.exists
-	img.Nodes, img.Left = slices.Clone(img.Nodes), slices.Clone(img.Left)
+	img.Nodes, img.Left, img.Journals = slices.Clone(img.Nodes), slices.Clone(img.Left), v.journals.Copy()
+	img.Vanished = slices.Clone(img.Vanished)
 	again, ok := state.FromImage(img, func(r *lock.ResourceState) bool {
 		now := left
 		*r, left = v.resource, false

@@ -221,7 +221,7 @@ func trustAtExpiry(s *state.State, index uint64, c state.Command) (*state.State,
 	s, r := realApply(s, index, c)
 	if ok {
 		n, _ := s.Members().Node(d.Node)
-		r = after(r, s, func(t *lock.Table, _ *journal.Ledger) { t.TrustRemains(n.Number) })
+		r = after(r, s, func(t *lock.Table, _ *journal.Ledger) { t.TrustRemains(n.Number, nil) })
 	}
 	return s, r
 }

@@ -136,6 +136,9 @@ func ownerToLog(o *lock.OwnerState) *raftlogv1.Owner {
 	for i := range o.Sets {
 		out.Sets = append(out.Sets, setToLog(&o.Sets[i]))
 	}
+	for _, d := range o.Told {
+		out.Told = append(out.Told, &raftlogv1.Told{Lock: uint64(d.ID), Detail: utf8(d.Detail)})
+	}
 	return out
 }
 
@@ -146,6 +149,9 @@ func ownerFromLog(o *raftlogv1.Owner, ok *bool) lock.OwnerState {
 	}
 	for _, s := range o.GetSets() {
 		out.Sets = append(out.Sets, setFromLog(s, ok))
+	}
+	for _, d := range o.GetTold() {
+		out.Told = append(out.Told, lock.ToldState{ID: lock.ID(d.GetLock()), Detail: d.GetDetail()})
 	}
 	return out
 }

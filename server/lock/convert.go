@@ -70,7 +70,8 @@ func (t *Table) convert(slot uint32, req *ConvertRequest) Reply {
 	}
 	t.dequeue(slot)
 	l := t.locks.mut(slot)
-	l.requested, l.status, l.denied = req.Mode, w.status, reason.None
+	t.undeny(l)
+	l.requested, l.status = req.Mode, w.status
 	l.flags = req.Flags | l.flags&keptFlags
 	t.note(slot, req.Terms)
 	t.enqueue(slot, converting)

@@ -42,6 +42,7 @@ func (t *Table) Deny(d Denial) bool {
 		t.end(d.ended(t.now.index), d.Session)
 	} else {
 		l.denied = d.Reason
+		t.owner(d.Session).keepTold(d.ID, d.Detail)
 	}
 	t.withdraw(slot)
 	return true

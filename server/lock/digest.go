@@ -21,6 +21,9 @@ func (t *Table) Digest() uint64 {
 		for i := range o.sets {
 			h = o.sets[i].hashed(h)
 		}
+		for _, d := range o.told {
+			h = h.num(uint64(d.id)).bytes([]byte(d.detail))
+		}
 		for slot := o.head; slot != 0; slot = t.locks.get(slot).after {
 			h = h.num(uint64(t.locks.get(slot).id))
 		}

@@ -106,7 +106,7 @@ func (t *Table) bequeath(from, heir Session, slot uint32) {
 	if !from.ofNode() {
 		l.origin = uint32(from)
 	}
-	l.blocking, l.status, l.denied = 0, 0, 0
+	l.blocking, l.status = 0, 0
 	t.give(o, ID(t.lastOrder+1), slot, l)
 }
 

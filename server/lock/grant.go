@@ -17,7 +17,8 @@ func (t *Table) hold(slot uint32, fresh bool, status Status, value []byte) Reply
 		t.recount(r, slot, l.requested)
 	}
 	t.lastToken++
-	l.granted, l.token, l.blocking, l.status, l.denied = l.requested, t.lastToken, 0, status, 0
+	t.undeny(l)
+	l.granted, l.token, l.blocking, l.status = l.requested, t.lastToken, 0, status
 	read, valid := t.useValue(l, fresh, held, l.granted, value)
 	t.enqueue(slot, granted)
 	return Reply{Outcome: Granted, Mode: l.granted, Status: status | valid, Token: l.token, Value: read}

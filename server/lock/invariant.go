@@ -66,6 +66,9 @@ func (t *Table) checkOwners() error {
 		case o.session.remains() && !o.frozen || o.doubted && !o.session.remains(), o.session.awaits() && !o.doubted:
 			return fmt.Errorf("owner %d is in doubt or not frozen", o.session)
 		}
+		if err := t.checkTold(o); err != nil {
+			return err
+		}
 	}
 	if ended != t.ended {
 		return fmt.Errorf("%d ended requests are counted, %d are listed", t.ended, ended)

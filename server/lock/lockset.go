@@ -272,7 +272,7 @@ func (t *Table) complete(o *owner, set *lockSet) {
 		}
 		l := t.locks.mut(slot)
 		l.changed = t.now.index
-		t.events = append(t.events, t.grantedAgain(l))
+		t.events = append(t.events, t.grantedAgain(o, l))
 	}
 	id := set.id
 	o.unname(set)

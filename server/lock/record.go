@@ -93,6 +93,7 @@ type owner struct {
 	over       idSet     // of ended; a clone has none
 	sets       []lockSet // that wait
 	named      idSet     // by sets: they and their locks; a clone has none
+	told       []told    // oldest first
 }
 
 // idSet has numbers of a session's locks: looking through all that wait, or have

@@ -179,8 +179,7 @@ type Event struct {
 	Token  uint64
 	// Value is the value block, if it was read; the receiver owns it.
 	Value []byte
-	// Detail says more with EventDenied, for people: the cycle of a deadlock. When
-	// the denial of a conversion is told again it is empty.
+	// Detail says more with EventDenied, for people: the cycle of a deadlock.
 	Detail string
 }
 

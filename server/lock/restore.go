@@ -64,6 +64,10 @@ func (r *Restore) Owner(s OwnerState) {
 		o.ended = append(o.ended, endedLock{e.ID, e.Reason, e.Mode, e.Token, e.Changed, e.Detail})
 	}
 	r.table.ended += len(s.Ended)
+	for _, d := range s.Told {
+		r.broken = r.broken || d.Detail == "" || o.detailOf(d.ID) != ""
+		o.told = append(o.told, told{d.ID, d.Detail})
+	}
 	r.sets(s, o)
 }
 

@@ -105,6 +105,7 @@ func (t *Table) Clone() *Table {
 	}
 	for i := range c.owners {
 		c.owners[i].ended = slices.Clone(c.owners[i].ended)
+		c.owners[i].told = slices.Clone(c.owners[i].told)
 		c.owners[i].sets = slices.Clone(c.owners[i].sets)
 		c.owners[i].over, c.owners[i].named = nil, nil
 	}
@@ -201,6 +202,9 @@ func (t *Table) take(o *owner, slot uint32) {
 	remove(&t.lockIndex, &t.locks, slot)
 	if l := t.locks.get(slot); l.marked() {
 		t.unmark(l)
+	}
+	if t.locks.get(slot).denied != reason.None {
+		t.undeny(t.locks.mut(slot))
 	}
 	t.unown(o, slot)
 }

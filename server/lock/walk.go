@@ -84,6 +84,14 @@ type OwnerState struct {
 	Ended []EndedState
 	// Sets are those that wait, in the order in which they were asked for.
 	Sets []SetState
+	// Told are the details of conversions that were denied, oldest first.
+	Told []ToldState
+}
+
+// ToldState is what was said when the newest conversion of a lock was denied.
+type ToldState struct {
+	ID     ID
+	Detail string
 }
 
 // EndedState is one request that waits no more.
@@ -148,6 +156,9 @@ func (t *Table) Owners() []OwnerState {
 		}
 		for i := range o.sets {
 			state.Sets = append(state.Sets, o.sets[i].state())
+		}
+		for _, d := range o.told {
+			state.Told = append(state.Told, ToldState{d.id, d.detail})
 		}
 		states = append(states, state)
 	}
@@ -230,7 +241,7 @@ func (t *Table) Changed(s Session, seen uint64, events []Event) []Event {
 			continue
 		}
 		if l.queue == granted {
-			events = append(events, t.grantedAgain(l))
+			events = append(events, t.grantedAgain(o, l))
 		}
 		told := modeSet(0)
 		for m := EX; m > NL; m-- {
@@ -250,10 +261,10 @@ func (t *Table) Changed(s Session, seen uint64, events []Event) []Event {
 
 // grantedAgain is the event that tells a session what became of the newest
 // request for a lock that it holds.
-func (t *Table) grantedAgain(l *lockRecord) Event {
+func (t *Table) grantedAgain(o *owner, l *lockRecord) Event {
 	e := Event{Session: l.session, Lock: l.id, Kind: EventGranted, Mode: l.granted, Status: l.status, Token: l.token}
 	if l.denied != reason.None {
-		e.Kind, e.Status, e.Reason = EventDenied, 0, l.denied
+		e.Kind, e.Status, e.Reason, e.Detail = EventDenied, 0, l.denied, o.detailOf(l.id)
 		return e
 	}
 	switch {

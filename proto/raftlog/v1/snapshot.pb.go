@@ -858,7 +858,9 @@ type Owner struct {
 	// Remains of a node that was declared dead and whose fence is not proved.
 	Doubted bool `protobuf:"varint,45,opt,name=doubted,proto3" json:"doubted,omitempty"`
 	// Sets that wait.
-	Sets          []*LockSet `protobuf:"bytes,15,rep,name=sets,proto3" json:"sets,omitempty"`
+	Sets []*LockSet `protobuf:"bytes,15,rep,name=sets,proto3" json:"sets,omitempty"`
+	// What was said of conversions that were denied.
+	Told          []*Told `protobuf:"bytes,80,rep,name=told,proto3" json:"told,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -935,6 +937,66 @@ func (x *Owner) GetSets() []*LockSet {
 	return nil
 }
 
+func (x *Owner) GetTold() []*Told {
+	if x != nil {
+		return x.Told
+	}
+	return nil
+}
+
+// Told is what was said, for people, when the newest conversion of a lock was denied.
+type Told struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lock          uint64                 `protobuf:"varint,1,opt,name=lock,proto3" json:"lock,omitempty"`
+	Detail        string                 `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Told) Reset() {
+	*x = Told{}
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Told) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Told) ProtoMessage() {}
+
+func (x *Told) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Told.ProtoReflect.Descriptor instead.
+func (*Told) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Told) GetLock() uint64 {
+	if x != nil {
+		return x.Lock
+	}
+	return 0
+}
+
+func (x *Told) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
 // Ended is a waiting request that was denied and whose session has not said yet
 // that it knows.
 type Ended struct {
@@ -953,7 +1015,7 @@ type Ended struct {
 
 func (x *Ended) Reset() {
 	*x = Ended{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[7]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1027,7 @@ func (x *Ended) String() string {
 func (*Ended) ProtoMessage() {}
 
 func (x *Ended) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[7]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1040,7 @@ func (x *Ended) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ended.ProtoReflect.Descriptor instead.
 func (*Ended) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{7}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Ended) GetLock() uint64 {
@@ -1043,7 +1105,7 @@ type LockSet struct {
 
 func (x *LockSet) Reset() {
 	*x = LockSet{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[8]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1055,7 +1117,7 @@ func (x *LockSet) String() string {
 func (*LockSet) ProtoMessage() {}
 
 func (x *LockSet) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[8]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1068,7 +1130,7 @@ func (x *LockSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockSet.ProtoReflect.Descriptor instead.
 func (*LockSet) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{8}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LockSet) GetSet() uint64 {
@@ -1145,7 +1207,7 @@ type KeptReply struct {
 
 func (x *KeptReply) Reset() {
 	*x = KeptReply{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[9]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1157,7 +1219,7 @@ func (x *KeptReply) String() string {
 func (*KeptReply) ProtoMessage() {}
 
 func (x *KeptReply) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[9]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1170,7 +1232,7 @@ func (x *KeptReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeptReply.ProtoReflect.Descriptor instead.
 func (*KeptReply) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{9}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *KeptReply) GetSeq() uint64 {
@@ -1260,7 +1322,7 @@ type Lockspace struct {
 
 func (x *Lockspace) Reset() {
 	*x = Lockspace{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[10]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1272,7 +1334,7 @@ func (x *Lockspace) String() string {
 func (*Lockspace) ProtoMessage() {}
 
 func (x *Lockspace) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[10]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1285,7 +1347,7 @@ func (x *Lockspace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lockspace.ProtoReflect.Descriptor instead.
 func (*Lockspace) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{10}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Lockspace) GetNumber() uint32 {
@@ -1353,7 +1415,7 @@ type Resources struct {
 
 func (x *Resources) Reset() {
 	*x = Resources{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[11]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1365,7 +1427,7 @@ func (x *Resources) String() string {
 func (*Resources) ProtoMessage() {}
 
 func (x *Resources) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[11]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1378,7 +1440,7 @@ func (x *Resources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resources.ProtoReflect.Descriptor instead.
 func (*Resources) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{11}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Resources) GetResources() []*Resource {
@@ -1404,7 +1466,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[12]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1416,7 +1478,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[12]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1429,7 +1491,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{12}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Resource) GetLockspace() uint32 {
@@ -1517,7 +1579,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[13]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1529,7 +1591,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[13]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1542,7 +1604,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{13}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Lock) GetSession() uint64 {
@@ -1694,7 +1756,7 @@ type Journaled struct {
 
 func (x *Journaled) Reset() {
 	*x = Journaled{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[14]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1706,7 +1768,7 @@ func (x *Journaled) String() string {
 func (*Journaled) ProtoMessage() {}
 
 func (x *Journaled) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[14]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1719,7 +1781,7 @@ func (x *Journaled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Journaled.ProtoReflect.Descriptor instead.
 func (*Journaled) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{14}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Journaled) GetLockspace() uint32 {
@@ -1771,7 +1833,7 @@ type Journal struct {
 
 func (x *Journal) Reset() {
 	*x = Journal{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[15]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +1845,7 @@ func (x *Journal) String() string {
 func (*Journal) ProtoMessage() {}
 
 func (x *Journal) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[15]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +1858,7 @@ func (x *Journal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Journal.ProtoReflect.Descriptor instead.
 func (*Journal) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{15}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Journal) GetMounter() uint64 {
@@ -1877,7 +1939,7 @@ type Remains struct {
 
 func (x *Remains) Reset() {
 	*x = Remains{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[16]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1889,7 +1951,7 @@ func (x *Remains) String() string {
 func (*Remains) ProtoMessage() {}
 
 func (x *Remains) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[16]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1902,7 +1964,7 @@ func (x *Remains) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remains.ProtoReflect.Descriptor instead.
 func (*Remains) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{16}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Remains) GetNode() string {
@@ -1958,7 +2020,7 @@ type Mount struct {
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[17]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1970,7 +2032,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[17]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1983,7 +2045,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{17}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Mount) GetSession() uint64 {
@@ -2058,7 +2120,7 @@ type RangeFiles struct {
 
 func (x *RangeFiles) Reset() {
 	*x = RangeFiles{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[18]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2070,7 +2132,7 @@ func (x *RangeFiles) String() string {
 func (*RangeFiles) ProtoMessage() {}
 
 func (x *RangeFiles) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[18]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2083,7 +2145,7 @@ func (x *RangeFiles) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeFiles.ProtoReflect.Descriptor instead.
 func (*RangeFiles) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{18}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RangeFiles) GetFiles() []*RangeFile {
@@ -2112,7 +2174,7 @@ type RangeFile struct {
 
 func (x *RangeFile) Reset() {
 	*x = RangeFile{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[19]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2124,7 +2186,7 @@ func (x *RangeFile) String() string {
 func (*RangeFile) ProtoMessage() {}
 
 func (x *RangeFile) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[19]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2137,7 +2199,7 @@ func (x *RangeFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeFile.ProtoReflect.Descriptor instead.
 func (*RangeFile) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{19}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RangeFile) GetLockspace() uint32 {
@@ -2194,7 +2256,7 @@ type RangeOwner struct {
 
 func (x *RangeOwner) Reset() {
 	*x = RangeOwner{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[20]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2206,7 +2268,7 @@ func (x *RangeOwner) String() string {
 func (*RangeOwner) ProtoMessage() {}
 
 func (x *RangeOwner) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[20]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2219,7 +2281,7 @@ func (x *RangeOwner) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeOwner.ProtoReflect.Descriptor instead.
 func (*RangeOwner) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{20}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RangeOwner) GetSession() uint64 {
@@ -2257,7 +2319,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[21]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2269,7 +2331,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[21]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2282,7 +2344,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{21}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Range) GetOwner() *RangeOwner {
@@ -2350,7 +2412,7 @@ type RangeWait struct {
 
 func (x *RangeWait) Reset() {
 	*x = RangeWait{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[22]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2362,7 +2424,7 @@ func (x *RangeWait) String() string {
 func (*RangeWait) ProtoMessage() {}
 
 func (x *RangeWait) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[22]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2375,7 +2437,7 @@ func (x *RangeWait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeWait.ProtoReflect.Descriptor instead.
 func (*RangeWait) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{22}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RangeWait) GetOwner() *RangeOwner {
@@ -2472,7 +2534,7 @@ type RangeConflicts struct {
 
 func (x *RangeConflicts) Reset() {
 	*x = RangeConflicts{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[23]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2484,7 +2546,7 @@ func (x *RangeConflicts) String() string {
 func (*RangeConflicts) ProtoMessage() {}
 
 func (x *RangeConflicts) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[23]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2497,7 +2559,7 @@ func (x *RangeConflicts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeConflicts.ProtoReflect.Descriptor instead.
 func (*RangeConflicts) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{23}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RangeConflicts) GetList() []*RangeConflict {
@@ -2528,7 +2590,7 @@ type RangeConflict struct {
 
 func (x *RangeConflict) Reset() {
 	*x = RangeConflict{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[24]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2540,7 +2602,7 @@ func (x *RangeConflict) String() string {
 func (*RangeConflict) ProtoMessage() {}
 
 func (x *RangeConflict) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[24]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2553,7 +2615,7 @@ func (x *RangeConflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeConflict.ProtoReflect.Descriptor instead.
 func (*RangeConflict) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{24}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RangeConflict) GetOwner() *RangeOwner {
@@ -2607,7 +2669,7 @@ type Footer struct {
 
 func (x *Footer) Reset() {
 	*x = Footer{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[25]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2619,7 +2681,7 @@ func (x *Footer) String() string {
 func (*Footer) ProtoMessage() {}
 
 func (x *Footer) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[25]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2632,7 +2694,7 @@ func (x *Footer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Footer.ProtoReflect.Descriptor instead.
 func (*Footer) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{25}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Footer) GetRecords() uint64 {
@@ -2658,7 +2720,7 @@ type Breaker struct {
 
 func (x *Breaker) Reset() {
 	*x = Breaker{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[26]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2670,7 +2732,7 @@ func (x *Breaker) String() string {
 func (*Breaker) ProtoMessage() {}
 
 func (x *Breaker) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[26]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2683,7 +2745,7 @@ func (x *Breaker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Breaker.ProtoReflect.Descriptor instead.
 func (*Breaker) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{26}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Breaker) GetPaused() bool {
@@ -2745,7 +2807,7 @@ type GulmHolders struct {
 
 func (x *GulmHolders) Reset() {
 	*x = GulmHolders{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[27]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2757,7 +2819,7 @@ func (x *GulmHolders) String() string {
 func (*GulmHolders) ProtoMessage() {}
 
 func (x *GulmHolders) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[27]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2770,7 +2832,7 @@ func (x *GulmHolders) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GulmHolders.ProtoReflect.Descriptor instead.
 func (*GulmHolders) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{27}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GulmHolders) GetList() []*GulmHolder {
@@ -2802,7 +2864,7 @@ type GulmHolder struct {
 
 func (x *GulmHolder) Reset() {
 	*x = GulmHolder{}
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[28]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2814,7 +2876,7 @@ func (x *GulmHolder) String() string {
 func (*GulmHolder) ProtoMessage() {}
 
 func (x *GulmHolder) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_snapshot_proto_msgTypes[28]
+	mi := &file_raftlog_v1_snapshot_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2827,7 +2889,7 @@ func (x *GulmHolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GulmHolder.ProtoReflect.Descriptor instead.
 func (*GulmHolder) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{28}
+	return file_raftlog_v1_snapshot_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GulmHolder) GetSession() uint64 {
@@ -2964,14 +3026,18 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"seen_index\x18\v \x01(\x04R\tseenIndex\x12\x1f\n" +
 	"\vwatchdog_ms\x182 \x01(\x03R\n" +
 	"watchdogMs\x12\x14\n" +
-	"\x05flags\x18\x14 \x01(\rR\x05flags\"\xb9\x01\n" +
+	"\x05flags\x18\x14 \x01(\rR\x05flags\"\xdf\x01\n" +
 	"\x05Owner\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\rR\x04node\x12\x16\n" +
 	"\x06frozen\x18\x03 \x01(\bR\x06frozen\x12'\n" +
 	"\x05ended\x18\x04 \x03(\v2\x11.raftlog.v1.EndedR\x05ended\x12\x18\n" +
 	"\adoubted\x18- \x01(\bR\adoubted\x12'\n" +
-	"\x04sets\x18\x0f \x03(\v2\x13.raftlog.v1.LockSetR\x04sets\"\x8f\x01\n" +
+	"\x04sets\x18\x0f \x03(\v2\x13.raftlog.v1.LockSetR\x04sets\x12$\n" +
+	"\x04told\x18P \x03(\v2\x10.raftlog.v1.ToldR\x04told\"2\n" +
+	"\x04Told\x12\x12\n" +
+	"\x04lock\x18\x01 \x01(\x04R\x04lock\x12\x16\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail\"\x8f\x01\n" +
 	"\x05Ended\x12\x12\n" +
 	"\x04lock\x18\x01 \x01(\x04R\x04lock\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\rR\x06reason\x12\x18\n" +
@@ -3158,7 +3224,7 @@ func file_raftlog_v1_snapshot_proto_rawDescGZIP() []byte {
 	return file_raftlog_v1_snapshot_proto_rawDescData
 }
 
-var file_raftlog_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_raftlog_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_raftlog_v1_snapshot_proto_goTypes = []any{
 	(*Record)(nil),         // 0: raftlog.v1.Record
 	(*Header)(nil),         // 1: raftlog.v1.Header
@@ -3167,79 +3233,81 @@ var file_raftlog_v1_snapshot_proto_goTypes = []any{
 	(*Ledger)(nil),         // 4: raftlog.v1.Ledger
 	(*Session)(nil),        // 5: raftlog.v1.Session
 	(*Owner)(nil),          // 6: raftlog.v1.Owner
-	(*Ended)(nil),          // 7: raftlog.v1.Ended
-	(*LockSet)(nil),        // 8: raftlog.v1.LockSet
-	(*KeptReply)(nil),      // 9: raftlog.v1.KeptReply
-	(*Lockspace)(nil),      // 10: raftlog.v1.Lockspace
-	(*Resources)(nil),      // 11: raftlog.v1.Resources
-	(*Resource)(nil),       // 12: raftlog.v1.Resource
-	(*Lock)(nil),           // 13: raftlog.v1.Lock
-	(*Journaled)(nil),      // 14: raftlog.v1.Journaled
-	(*Journal)(nil),        // 15: raftlog.v1.Journal
-	(*Remains)(nil),        // 16: raftlog.v1.Remains
-	(*Mount)(nil),          // 17: raftlog.v1.Mount
-	(*RangeFiles)(nil),     // 18: raftlog.v1.RangeFiles
-	(*RangeFile)(nil),      // 19: raftlog.v1.RangeFile
-	(*RangeOwner)(nil),     // 20: raftlog.v1.RangeOwner
-	(*Range)(nil),          // 21: raftlog.v1.Range
-	(*RangeWait)(nil),      // 22: raftlog.v1.RangeWait
-	(*RangeConflicts)(nil), // 23: raftlog.v1.RangeConflicts
-	(*RangeConflict)(nil),  // 24: raftlog.v1.RangeConflict
-	(*Footer)(nil),         // 25: raftlog.v1.Footer
-	(*Breaker)(nil),        // 26: raftlog.v1.Breaker
-	(*GulmHolders)(nil),    // 27: raftlog.v1.GulmHolders
-	(*GulmHolder)(nil),     // 28: raftlog.v1.GulmHolder
-	(*Limits)(nil),         // 29: raftlog.v1.Limits
-	(*Life)(nil),           // 30: raftlog.v1.Life
-	(*FenceAttempted)(nil), // 31: raftlog.v1.FenceAttempted
-	(*Outlet)(nil),         // 32: raftlog.v1.Outlet
-	(*FenceManual)(nil),    // 33: raftlog.v1.FenceManual
-	(*SetEntry)(nil),       // 34: raftlog.v1.SetEntry
+	(*Told)(nil),           // 7: raftlog.v1.Told
+	(*Ended)(nil),          // 8: raftlog.v1.Ended
+	(*LockSet)(nil),        // 9: raftlog.v1.LockSet
+	(*KeptReply)(nil),      // 10: raftlog.v1.KeptReply
+	(*Lockspace)(nil),      // 11: raftlog.v1.Lockspace
+	(*Resources)(nil),      // 12: raftlog.v1.Resources
+	(*Resource)(nil),       // 13: raftlog.v1.Resource
+	(*Lock)(nil),           // 14: raftlog.v1.Lock
+	(*Journaled)(nil),      // 15: raftlog.v1.Journaled
+	(*Journal)(nil),        // 16: raftlog.v1.Journal
+	(*Remains)(nil),        // 17: raftlog.v1.Remains
+	(*Mount)(nil),          // 18: raftlog.v1.Mount
+	(*RangeFiles)(nil),     // 19: raftlog.v1.RangeFiles
+	(*RangeFile)(nil),      // 20: raftlog.v1.RangeFile
+	(*RangeOwner)(nil),     // 21: raftlog.v1.RangeOwner
+	(*Range)(nil),          // 22: raftlog.v1.Range
+	(*RangeWait)(nil),      // 23: raftlog.v1.RangeWait
+	(*RangeConflicts)(nil), // 24: raftlog.v1.RangeConflicts
+	(*RangeConflict)(nil),  // 25: raftlog.v1.RangeConflict
+	(*Footer)(nil),         // 26: raftlog.v1.Footer
+	(*Breaker)(nil),        // 27: raftlog.v1.Breaker
+	(*GulmHolders)(nil),    // 28: raftlog.v1.GulmHolders
+	(*GulmHolder)(nil),     // 29: raftlog.v1.GulmHolder
+	(*Limits)(nil),         // 30: raftlog.v1.Limits
+	(*Life)(nil),           // 31: raftlog.v1.Life
+	(*FenceAttempted)(nil), // 32: raftlog.v1.FenceAttempted
+	(*Outlet)(nil),         // 33: raftlog.v1.Outlet
+	(*FenceManual)(nil),    // 34: raftlog.v1.FenceManual
+	(*SetEntry)(nil),       // 35: raftlog.v1.SetEntry
 }
 var file_raftlog_v1_snapshot_proto_depIdxs = []int32{
 	1,  // 0: raftlog.v1.Record.header:type_name -> raftlog.v1.Header
 	2,  // 1: raftlog.v1.Record.node:type_name -> raftlog.v1.Node
 	5,  // 2: raftlog.v1.Record.session:type_name -> raftlog.v1.Session
-	10, // 3: raftlog.v1.Record.lockspace:type_name -> raftlog.v1.Lockspace
-	11, // 4: raftlog.v1.Record.resources:type_name -> raftlog.v1.Resources
-	25, // 5: raftlog.v1.Record.footer:type_name -> raftlog.v1.Footer
+	11, // 3: raftlog.v1.Record.lockspace:type_name -> raftlog.v1.Lockspace
+	12, // 4: raftlog.v1.Record.resources:type_name -> raftlog.v1.Resources
+	26, // 5: raftlog.v1.Record.footer:type_name -> raftlog.v1.Footer
 	3,  // 6: raftlog.v1.Record.fence:type_name -> raftlog.v1.Fence
 	6,  // 7: raftlog.v1.Record.owner:type_name -> raftlog.v1.Owner
-	14, // 8: raftlog.v1.Record.journaled:type_name -> raftlog.v1.Journaled
-	18, // 9: raftlog.v1.Record.range_files:type_name -> raftlog.v1.RangeFiles
-	29, // 10: raftlog.v1.Header.limits:type_name -> raftlog.v1.Limits
-	26, // 11: raftlog.v1.Header.breaker:type_name -> raftlog.v1.Breaker
-	30, // 12: raftlog.v1.Header.vanished:type_name -> raftlog.v1.Life
+	15, // 8: raftlog.v1.Record.journaled:type_name -> raftlog.v1.Journaled
+	19, // 9: raftlog.v1.Record.range_files:type_name -> raftlog.v1.RangeFiles
+	30, // 10: raftlog.v1.Header.limits:type_name -> raftlog.v1.Limits
+	27, // 11: raftlog.v1.Header.breaker:type_name -> raftlog.v1.Breaker
+	31, // 12: raftlog.v1.Header.vanished:type_name -> raftlog.v1.Life
 	4,  // 13: raftlog.v1.Node.ledger:type_name -> raftlog.v1.Ledger
-	31, // 14: raftlog.v1.Fence.attempts:type_name -> raftlog.v1.FenceAttempted
+	32, // 14: raftlog.v1.Fence.attempts:type_name -> raftlog.v1.FenceAttempted
 	3,  // 15: raftlog.v1.Ledger.past:type_name -> raftlog.v1.Fence
-	32, // 16: raftlog.v1.Ledger.outlets:type_name -> raftlog.v1.Outlet
-	33, // 17: raftlog.v1.Ledger.manual:type_name -> raftlog.v1.FenceManual
-	9,  // 18: raftlog.v1.Session.replies:type_name -> raftlog.v1.KeptReply
-	7,  // 19: raftlog.v1.Owner.ended:type_name -> raftlog.v1.Ended
-	8,  // 20: raftlog.v1.Owner.sets:type_name -> raftlog.v1.LockSet
-	34, // 21: raftlog.v1.LockSet.entries:type_name -> raftlog.v1.SetEntry
-	23, // 22: raftlog.v1.KeptReply.conflicts:type_name -> raftlog.v1.RangeConflicts
-	27, // 23: raftlog.v1.KeptReply.holders:type_name -> raftlog.v1.GulmHolders
-	12, // 24: raftlog.v1.Resources.resources:type_name -> raftlog.v1.Resource
-	13, // 25: raftlog.v1.Resource.locks:type_name -> raftlog.v1.Lock
-	15, // 26: raftlog.v1.Journaled.journals:type_name -> raftlog.v1.Journal
-	17, // 27: raftlog.v1.Journaled.mounts:type_name -> raftlog.v1.Mount
-	16, // 28: raftlog.v1.Journaled.late:type_name -> raftlog.v1.Remains
-	16, // 29: raftlog.v1.Journal.left:type_name -> raftlog.v1.Remains
-	19, // 30: raftlog.v1.RangeFiles.files:type_name -> raftlog.v1.RangeFile
-	21, // 31: raftlog.v1.RangeFile.ranges:type_name -> raftlog.v1.Range
-	22, // 32: raftlog.v1.RangeFile.waits:type_name -> raftlog.v1.RangeWait
-	20, // 33: raftlog.v1.Range.owner:type_name -> raftlog.v1.RangeOwner
-	20, // 34: raftlog.v1.RangeWait.owner:type_name -> raftlog.v1.RangeOwner
-	24, // 35: raftlog.v1.RangeConflicts.list:type_name -> raftlog.v1.RangeConflict
-	20, // 36: raftlog.v1.RangeConflict.owner:type_name -> raftlog.v1.RangeOwner
-	28, // 37: raftlog.v1.GulmHolders.list:type_name -> raftlog.v1.GulmHolder
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	33, // 16: raftlog.v1.Ledger.outlets:type_name -> raftlog.v1.Outlet
+	34, // 17: raftlog.v1.Ledger.manual:type_name -> raftlog.v1.FenceManual
+	10, // 18: raftlog.v1.Session.replies:type_name -> raftlog.v1.KeptReply
+	8,  // 19: raftlog.v1.Owner.ended:type_name -> raftlog.v1.Ended
+	9,  // 20: raftlog.v1.Owner.sets:type_name -> raftlog.v1.LockSet
+	7,  // 21: raftlog.v1.Owner.told:type_name -> raftlog.v1.Told
+	35, // 22: raftlog.v1.LockSet.entries:type_name -> raftlog.v1.SetEntry
+	24, // 23: raftlog.v1.KeptReply.conflicts:type_name -> raftlog.v1.RangeConflicts
+	28, // 24: raftlog.v1.KeptReply.holders:type_name -> raftlog.v1.GulmHolders
+	13, // 25: raftlog.v1.Resources.resources:type_name -> raftlog.v1.Resource
+	14, // 26: raftlog.v1.Resource.locks:type_name -> raftlog.v1.Lock
+	16, // 27: raftlog.v1.Journaled.journals:type_name -> raftlog.v1.Journal
+	18, // 28: raftlog.v1.Journaled.mounts:type_name -> raftlog.v1.Mount
+	17, // 29: raftlog.v1.Journaled.late:type_name -> raftlog.v1.Remains
+	17, // 30: raftlog.v1.Journal.left:type_name -> raftlog.v1.Remains
+	20, // 31: raftlog.v1.RangeFiles.files:type_name -> raftlog.v1.RangeFile
+	22, // 32: raftlog.v1.RangeFile.ranges:type_name -> raftlog.v1.Range
+	23, // 33: raftlog.v1.RangeFile.waits:type_name -> raftlog.v1.RangeWait
+	21, // 34: raftlog.v1.Range.owner:type_name -> raftlog.v1.RangeOwner
+	21, // 35: raftlog.v1.RangeWait.owner:type_name -> raftlog.v1.RangeOwner
+	25, // 36: raftlog.v1.RangeConflicts.list:type_name -> raftlog.v1.RangeConflict
+	21, // 37: raftlog.v1.RangeConflict.owner:type_name -> raftlog.v1.RangeOwner
+	29, // 38: raftlog.v1.GulmHolders.list:type_name -> raftlog.v1.GulmHolder
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_raftlog_v1_snapshot_proto_init() }
@@ -3266,7 +3334,7 @@ func file_raftlog_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftlog_v1_snapshot_proto_rawDesc), len(file_raftlog_v1_snapshot_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

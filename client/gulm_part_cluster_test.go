@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -172,5 +173,37 @@ func TestGulm_PartsOfTheDead(t *testing.T) {
 		if len(c.Power.CallsFor("n1")) == 0 {
 			t.Fatal("a part was handed on without a fence")
 		}
+	})
+}
+
+// TestGulm_deadlockOfPartAndWhole: two holders wait for each other, one for a part of
+// a key, one for the whole of another. The one who asks for the part is told, with
+// the circle spelled out; who asks for a whole is never denied.
+func TestGulm_deadlockOfPartAndWhole(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *gulmtest.Cluster) {
+		n1, n2 := boot(t, c, "n1"), boot(t, c, "n2")
+		n1.state("whole", 5, client.EX, 0)
+		n2.part("parts", 7, 0, 99, client.EX)
+		part, whole := make(chan error, 1), make(chan error, 1)
+		go func() {
+			_, err := n1.ls.Gulm().StatePart(t.Context(), "parts", 5, client.Part{Start: 50, End: 59}, client.PR)
+			part <- err
+		}()
+		c.Await(time.Minute, "the request for the part to wait", func() bool { return rangeCounts(c).Waiting == 1 })
+		go func() {
+			_, err := n2.ls.Gulm().State(t.Context(), "whole", 7, client.PR)
+			whole <- err
+		}()
+		err := <-part
+		if !errors.Is(err, client.ErrDeadlock) {
+			t.Fatalf("the request for the part: %v, want %v", err, client.ErrDeadlock)
+		}
+		for _, want := range []string{"parts", "whole", "n1", "n2", "bytes 50 to 59", "bytes 0 to 99"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%v does not speak of %s", err, want)
+			}
+		}
+		n1.must(n1.ls.Gulm().Unlock("whole", 5, nil))
+		n1.must(<-whole)
 	})
 }

@@ -31,7 +31,9 @@ of resources are bytes, so they are quoted. A lock is called NODE/SESSION/LOCK.
 A waiter that conflicts with no holder waits behind others in the queue.
 
 Files with byte ranges follow; an owner of ranges is NODE/SESSION/NUMBER. Then
-come all deadlocks of the cluster, each spelled out: who waits for whom on what.
+come, for each request that waits, those in its way, what these wait for, and so on
+to the end, through locks and ranges; and all deadlocks of the cluster, each spelled
+out: who waits for whom on what.
 
 With --json prints one object with the keys resources, range_files, truncated, left_out,
 deadlocks (text, node, session, lock) and more_deadlocks; a resource
@@ -119,10 +121,10 @@ func printLocks(w io.Writer, resources []*gulmv1.Resource, files []*gulmv1.Range
 		}
 		fmt.Fprintln(w)
 	}
-	if err := newChains(w, resources).print(resources); err != nil {
+	if err := printRanges(w, files); err != nil {
 		return err
 	}
-	if err := printRanges(w, files); err != nil {
+	if err := newChains(w, resources, files).print(); err != nil {
 		return err
 	}
 	text := tool.Count(uint64(len(resources)), "resource")

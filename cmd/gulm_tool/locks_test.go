@@ -72,6 +72,52 @@ func TestLocks_golden(t *testing.T) {
 	c.Servers[0].Set(func(s *tooltest.Script) { s.Locks = chained() })
 	golden(t, c, "locks/chained.txt", 0, on(c, "locks", "--blocked"))
 	golden(t, c, "locks/chained.json", 0, on(c, "locks", "--json"))
+	c.Servers[0].Set(func(s *tooltest.Script) { s.Locks = mixed() })
+	golden(t, c, "locks/mixed.txt", 0, on(c, "locks", "--blocked"))
+	golden(t, c, "locks/mixed.json", 0, on(c, "locks", "--json"))
+}
+
+// mixed has chains through locks and byte ranges: fs01 wants a range of fs02, who
+// wants a lock of fs03, who wants a range of a dead node; and fs05 and fs06 wait for
+// each other, one for a lock, one for a part of a key.
+func mixed() []*gulmv1.LocksReply {
+	held, wants := lockOf(3, granted, ex, ex), lockOf(2, waiting, nl, pr)
+	held.Owner, wants.Owner, wants.Lock = 3, 2, 20
+	wants.Blockers = blockedBy(held)
+	whole, asks := lockOf(5, granted, ex, ex), lockOf(6, waiting, nl, ex)
+	whole.Owner, asks.Owner, asks.Lock = 7, 7, 60
+	asks.Blockers = blockedBy(whole)
+	rng := func(n, owner, start, end uint64, mode gulmv1.Mode) *gulmv1.RangeLock {
+		return &gulmv1.RangeLock{Node: fmt.Sprintf("fs%02d", n), Session: n, Owner: owner, Start: start, End: end, Mode: mode, Token: 10 * n, AgeMs: int64(n) * 700}
+	}
+	wait := func(r *gulmv1.RangeLock, id uint64, by ...*gulmv1.RangeLock) *gulmv1.RangeLock {
+		r.Waiting, r.Lock, r.Token = true, id, 0
+		for _, b := range by {
+			r.Blockers = append(r.Blockers, &gulmv1.RangeConflict{
+				Node: b.GetNode(), Session: b.GetSession(), Owner: b.GetOwner(), Start: b.GetStart(), End: b.GetEnd(), Mode: b.GetMode(),
+				Frozen: b.GetFrozen(), Waiting: b.GetWaiting(),
+			})
+		}
+		return r
+	}
+	two, dead, part, idle := rng(2, 2, 0, 99, ex), rng(4, 4, 0, 1<<63-1, pr), rng(6, 7, 0, 9, ex), rng(7, 0, 200, 299, pr)
+	dead.Frozen, dead.HeldFor = true, "fence of node fs04"
+	one := wait(rng(1, 1, 50, 59, pr), 10, two)
+	one.TimeoutMs = 4000
+	return []*gulmv1.LocksReply{{
+		Resources: []*gulmv1.Resource{
+			{Lockspace: "alpha:gfs01", Name: []byte("a"), Locks: []*gulmv1.Lock{held, wants}},
+			{Lockspace: "alpha:gfs01", Name: []byte("whole"), Locks: []*gulmv1.Lock{whole, asks}},
+		},
+		RangeFiles: []*gulmv1.RangeFile{
+			{Lockspace: "alpha:gfs01", Name: []byte("file"), Ranges: []*gulmv1.RangeLock{two, idle, one, wait(rng(8, 8, 0, 300, ex), 80, two, idle, one)}},
+			{Lockspace: "alpha:gfs01", Name: []byte("flock"), Flock: true, Ranges: []*gulmv1.RangeLock{dead, wait(rng(3, 3, 0, 1<<63-1, ex), 30, dead)}},
+			{Lockspace: "alpha:gfs01", Name: []byte("parts"), Gulm: true, Ranges: []*gulmv1.RangeLock{part, wait(rng(5, 7, 4, 4, ex), 50, part)}},
+		},
+		Deadlocks: []*gulmv1.Deadlock{{
+			Text: "fs05 wants to write 4-4 of parts, fs06 writes 0-9; fs06 wants EX on whole, fs05 holds EX", Node: "fs05", Session: 5, Lock: 50,
+		}},
+	}}
 }
 
 func TestLocks_filtersGoToTheServer(t *testing.T) {

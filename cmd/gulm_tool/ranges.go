@@ -133,6 +133,9 @@ type rangeJSON struct {
 	HeldFor      string      `json:"held_for"`
 	BlockedBy    []rangeJSON `json:"blocked_by"`
 	MoreBlockers bool        `json:"more_blockers"`
+	// Lock is the number of the request, 0 for a range that is held.
+	Lock      uint64 `json:"lock"`
+	TimeoutMs uint32 `json:"timeout_ms"`
 }
 
 func rangesToJSON(files []*gulmv1.RangeFile) []rangeFileJSON {
@@ -146,6 +149,7 @@ func rangesToJSON(files []*gulmv1.RangeFile) []rangeFileJSON {
 				Owner: rangeOwner(r.GetNode(), r.GetSession(), r.GetOwner()), Start: strconv.FormatUint(r.GetStart(), 10),
 				End: strconv.FormatUint(r.GetEnd(), 10), Kind: rangeKind(r.GetMode()), State: rangeState(r), Token: r.GetToken(),
 				AgeMs: r.GetAgeMs(), Frozen: r.GetFrozen(), HeldFor: r.GetHeldFor(), BlockedBy: []rangeJSON{}, MoreBlockers: r.GetMoreBlockers(),
+				Lock: r.GetLock(), TimeoutMs: r.GetTimeoutMs(),
 			}
 			for _, b := range r.GetBlockers() {
 				state := &gulmv1.RangeLock{Waiting: b.GetWaiting()}

@@ -108,6 +108,6 @@ func (w *lockLister) waiter(f *lock.RangeFile, r *lock.RangeWaitState) *gulmv1.R
 	return &gulmv1.RangeLock{
 		Node: w.nodes[r.Owner.Session], Session: sessionOf(r.Owner), Owner: r.Owner.Number, Start: r.Start, End: r.End,
 		Mode: rangeMode(r.Kind), AgeMs: max(0, w.now-r.Stamp), Waiting: true, Lock: uint64(r.ID),
-		Blockers: conflictsToWire(blockers, nodes), MoreBlockers: more,
+		Blockers: conflictsToWire(blockers, nodes), MoreBlockers: more, TimeoutMs: r.Timeout,
 	}
 }

@@ -984,7 +984,9 @@ type RangeLock struct {
 	Blockers     []*RangeConflict `protobuf:"bytes,12,rep,name=blockers,proto3" json:"blockers,omitempty"`
 	MoreBlockers bool             `protobuf:"varint,13,opt,name=more_blockers,json=moreBlockers,proto3" json:"more_blockers,omitempty"`
 	// What a frozen range waits for; for people.
-	HeldFor       string `protobuf:"bytes,70,opt,name=held_for,json=heldFor,proto3" json:"held_for,omitempty"`
+	HeldFor string `protobuf:"bytes,70,opt,name=held_for,json=heldFor,proto3" json:"held_for,omitempty"`
+	// How long a request may wait, 0 for ever.
+	TimeoutMs     uint32 `protobuf:"varint,75,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1115,6 +1117,13 @@ func (x *RangeLock) GetHeldFor() string {
 		return x.HeldFor
 	}
 	return ""
+}
+
+func (x *RangeLock) GetTimeoutMs() uint32 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
 }
 
 type Resource struct {
@@ -3412,7 +3421,7 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\x05flock\x18\x03 \x01(\bR\x05flock\x12\x12\n" +
 	"\x04gulm\x18- \x01(\bR\x04gulm\x12*\n" +
 	"\x06ranges\x18\x04 \x03(\v2\x12.gulm.v1.RangeLockR\x06ranges\x12\x1c\n" +
-	"\ttruncated\x18\x05 \x01(\bR\ttruncated\"\x81\x03\n" +
+	"\ttruncated\x18\x05 \x01(\bR\ttruncated\"\xa0\x03\n" +
 	"\tRangeLock\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x12\x14\n" +
@@ -3428,7 +3437,9 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\x04lock\x18\v \x01(\x04R\x04lock\x122\n" +
 	"\bblockers\x18\f \x03(\v2\x16.gulm.v1.RangeConflictR\bblockers\x12#\n" +
 	"\rmore_blockers\x18\r \x01(\bR\fmoreBlockers\x12\x19\n" +
-	"\bheld_for\x18F \x01(\tR\aheldFor\"a\n" +
+	"\bheld_for\x18F \x01(\tR\aheldFor\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18K \x01(\rR\ttimeoutMs\"a\n" +
 	"\bResource\x12\x1c\n" +
 	"\tlockspace\x18\x01 \x01(\tR\tlockspace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x12#\n" +

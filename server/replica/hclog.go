@@ -2,10 +2,13 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"log/slog"
+	"net"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -50,6 +53,9 @@ func (r *raftLogger) enabled(l hclog.Level) bool {
 
 // Log implements hclog.Logger.
 func (r *raftLogger) Log(level hclog.Level, msg string, args ...any) {
+	if level > hclog.Debug && level != hclog.Off && closedHere(args) {
+		level = hclog.Debug
+	}
 	if level == hclog.Off || !r.enabled(level) {
 		return
 	}
@@ -71,6 +77,15 @@ func (r *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 		attrs = append(attrs, slog.Any(key, plain(args[i+1])))
 	}
 	r.log.Log(context.Background(), slogLevel(level), "raft: "+msg, attrs...)
+}
+
+// closedHere reports whether an error among args says that this server closed a
+// connection itself, as it does when it stops: that is no fault of anybody.
+func closedHere(args []any) bool {
+	return slices.ContainsFunc(args, func(a any) bool {
+		err, ok := a.(error)
+		return ok && errors.Is(err, net.ErrClosed)
+	})
 }
 
 // plain resolves hclog's lazy formats and names values by their own methods.

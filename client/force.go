@@ -35,12 +35,10 @@ func (ls *Lockspace) startForce() (wait <-chan struct{}, ends []context.CancelCa
 	n := ls.node
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	switch {
-	case n.err != nil:
-		return nil, nil, n.err
-	case ls.phase != spaceJoined:
-		return nil, nil, ErrNoLockspace
-	case ls.mount != nil:
+	if err := ls.open(); err != nil {
+		return nil, nil, err
+	}
+	if ls.mount != nil {
 		return nil, nil, gulmerr.New(ErrInUse, "it is mounted; unmount it first, or withdraw")
 	}
 	ends = ls.forgetLocks()

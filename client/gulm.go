@@ -115,19 +115,23 @@ func (g *Gulm) Unlock(key string, sub uint64, value []byte) error {
 	return l.Unlock(Value)
 }
 
+// gulmFlags are the flags that mean the same whatever is asked for, and what they
+// are of a lock; by shows it is known there.
+var gulmFlags = [...]struct {
+	flag      GulmFlag
+	is, shows Flag
+}{
+	{GulmTry, noQueue, noQueue},
+	{GulmDoCB, NotifyHolders, NotifyHolders},
+	{GulmNoExp, DuringRecovery, DuringRecovery},
+	{GulmPriority, AtHead | AnyOrder, AtHead},
+	{GulmNoCallBacks, NoBlocking, NoBlocking},
+}
+
 // engine returns the flags of a lock or a conversion that a request is for.
 func (f GulmFlag) engine(state Mode, convert bool) Flag {
 	flags := NoVictim
-	for _, m := range [...]struct {
-		flag GulmFlag
-		is   Flag
-	}{
-		{GulmTry, noQueue},
-		{GulmDoCB, NotifyHolders},
-		{GulmNoExp, DuringRecovery},
-		{GulmPriority, AtHead | AnyOrder},
-		{GulmNoCallBacks, NoBlocking},
-	} {
+	for _, m := range gulmFlags {
 		if f&m.flag != 0 {
 			flags |= m.is
 		}
@@ -182,24 +186,16 @@ func (l *Lock) dress(msg *gulmv1.Request, flags Flag) {
 		return
 	}
 	wire := GulmFlag(0)
-	for _, m := range [...]struct {
-		flag GulmFlag
-		is   Flag
-	}{
-		{GulmTry, noQueue},
-		{GulmDoCB, NotifyHolders},
-		{GulmNoExp, DuringRecovery},
-		{GulmPriority, AtHead},
-		{GulmNoCallBacks, NoBlocking},
-		{GulmAny, OrShared | OrDeferred},
-		{gulmHasLVB, Value},
-	} {
-		if flags&m.is != 0 {
+	for _, m := range gulmFlags {
+		if flags&m.shows != 0 {
 			wire |= m.flag
 		}
 	}
-	if len(msg.Value) == 0 {
-		wire &^= gulmHasLVB
+	if flags&(OrShared|OrDeferred) != 0 {
+		wire |= GulmAny
+	}
+	if flags&Value != 0 && len(msg.Value) != 0 {
+		wire |= gulmHasLVB
 	}
 	msg.Op, msg.Lockspace, msg.Name, msg.Sub = gulmv1.Op_OP_GULM, l.space.number, []byte(l.name), l.gulm.sub
 	msg.Flags = uint32(wire)
@@ -350,26 +346,14 @@ func (g *Gulm) ask(ctx context.Context, what string, msg *gulmv1.Request, want g
 }
 
 func (g *Gulm) send(ctx context.Context, msg *gulmv1.Request, want gulmv1.Outcome) (*gulmv1.Reply, error) {
+	slot, err := g.space.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
 	n := g.space.node
-	slot, err := n.slot(ctx)
-	if err != nil {
-		return nil, err
-	}
-	n.mu.Lock()
-	switch {
-	case n.err != nil:
-		err = n.err
-	case g.space.phase != spaceJoined:
-		err = ErrNoLockspace
-	}
-	if err != nil {
-		slot.drop()
-		n.mu.Unlock()
-		return nil, err
-	}
 	n.lastLock++
 	msg.Lock, msg.Lockspace = n.lastLock, g.space.number
 	answer := n.push(&request{slot: slot.use(), msg: msg}, want, nil)
-	n.mu.Unlock()
+	slot.end()
 	return await(ctx, answer)
 }

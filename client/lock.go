@@ -67,7 +67,7 @@ type call struct {
 
 // slot is a request's place among those that are not answered.
 type slot struct {
-	pipe *pipeline
+	node *Node
 	used bool
 }
 
@@ -82,7 +82,7 @@ func (n *Node) slot(ctx context.Context) (*slot, error) {
 		}
 		return nil, err
 	}
-	return &slot{pipe: &n.pipe}, nil
+	return &slot{node: n}, nil
 }
 
 // use gives the place to a request, which gives it back when it is answered.
@@ -94,8 +94,15 @@ func (s *slot) use() bool {
 // drop gives the place back if no request has it.
 func (s *slot) drop() {
 	if !s.used {
-		<-s.pipe.slots
+		<-s.node.pipe.slots
 	}
+}
+
+// end is drop, and the end of what is done under the node's lock; see
+// Lockspace.begin.
+func (s *slot) end() {
+	s.drop()
+	s.node.mu.Unlock()
 }
 
 // lock makes a lock.

@@ -118,17 +118,12 @@ func setMessage(entries []SetEntry, ask terms) (*gulmv1.Request, error) {
 
 // startSet numbers the set and its locks, and queues the request.
 func (ls *Lockspace) startSet(ctx context.Context, msg *gulmv1.Request) (*setCall, error) {
-	n := ls.node
-	slot, err := n.slot(ctx)
+	slot, err := ls.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	defer slot.drop()
-	if err := ls.open(); err != nil {
-		return nil, err
-	}
+	defer slot.end()
+	n := ls.node
 	n.lastLock++
 	msg.Lock, msg.Lockspace = n.lastLock, ls.number
 	s := &setCall{space: ls, number: n.lastLock, open: len(msg.GetEntries()), over: make(chan struct{})}

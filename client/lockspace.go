@@ -242,11 +242,10 @@ func (ls *Lockspace) startLeave() (wait <-chan struct{}, asked bool, err error) 
 	n := ls.node
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if err := ls.open(); err != nil {
+		return nil, false, err
+	}
 	switch {
-	case n.err != nil:
-		return nil, false, n.err
-	case ls.phase != spaceJoined:
-		return nil, false, ErrNoLockspace
 	case ls.mount != nil:
 		return nil, false, gulmerr.New(ErrInUse, "it is mounted; unmount it first")
 	case ls.locks > 0:
@@ -269,6 +268,32 @@ func (ls *Lockspace) tidied() {
 		close(ls.tidy)
 		ls.tidy = nil
 	}
+}
+
+// open returns why nothing can be asked for in the lockspace, nil if it can.
+func (ls *Lockspace) open() error {
+	switch {
+	case ls.node.err != nil:
+		return ls.node.err
+	case ls.phase != spaceJoined:
+		return ErrNoLockspace
+	}
+	return nil
+}
+
+// begin waits for a place for a request about the lockspace, and takes the node's
+// lock; slot.end gives both back. It fails if nothing can be asked for.
+func (ls *Lockspace) begin(ctx context.Context) (*slot, error) {
+	slot, err := ls.node.slot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ls.node.mu.Lock()
+	if err := ls.open(); err != nil {
+		slot.end()
+		return nil, err
+	}
+	return slot, nil
 }
 
 // Name returns the lockspace's name.

@@ -115,20 +115,13 @@ func (ls *Lockspace) startMount(ctx context.Context, opts MountOptions) (*Mount,
 	if opts.Journals < 0 || !opts.Spectator && (opts.Journals == 0 || opts.OnRecover == nil) {
 		return nil, gulmerr.New(ErrInvalid, "a mount needs Journals and OnRecover, unless it is a spectator's")
 	}
-	n := ls.node
-	slot, err := n.slot(ctx)
+	slot, err := ls.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	defer slot.drop()
-	switch {
-	case n.err != nil:
-		return nil, n.err
-	case ls.phase != spaceJoined:
-		return nil, ErrNoLockspace
-	case ls.mount != nil:
+	defer slot.end()
+	n := ls.node
+	if ls.mount != nil {
 		return nil, ErrMounted
 	}
 	m := &Mount{space: ls, opts: opts, jid: -1, settled: make(chan struct{}), atHand: map[int]bool{}}

@@ -45,17 +45,12 @@ func (ls *Lockspace) rangeLock(ctx context.Context, name string, r Range, flags 
 
 // startRange queues a request for a range.
 func (ls *Lockspace) startRange(ctx context.Context, name string, msg *gulmv1.Request) (*rangeCall, error) {
-	n := ls.node
-	slot, err := n.slot(ctx)
+	slot, err := ls.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	defer slot.drop()
-	if err := ls.open(); err != nil {
-		return nil, err
-	}
+	defer slot.end()
+	n := ls.node
 	n.lastLock++
 	msg.Lock, msg.Lockspace = n.lastLock, ls.number
 	c := &rangeCall{
@@ -69,17 +64,6 @@ func (ls *Lockspace) startRange(ctx context.Context, name string, msg *gulmv1.Re
 	n.ranges[c.number] = c
 	n.pipe.push(c.req)
 	return c, nil
-}
-
-// open returns why nothing can be asked for in the lockspace, nil if it can.
-func (ls *Lockspace) open() error {
-	switch {
-	case ls.node.err != nil:
-		return ls.node.err
-	case ls.phase != spaceJoined:
-		return ErrNoLockspace
-	}
-	return nil
 }
 
 // await waits for the end of the call. When ctx ends it is withdrawn, but its
@@ -182,27 +166,18 @@ func (ls *Lockspace) leaveRanges() {
 // unless it has the outcome that is wanted; taken, unless nil, is called with the
 // reply, the node's lock held.
 func (ls *Lockspace) askRange(ctx context.Context, msg *gulmv1.Request, want gulmv1.Outcome, taken func(*request)) (*gulmv1.Reply, error) {
-	n := ls.node
-	slot, err := n.slot(ctx)
+	slot, err := ls.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var told <-chan answer
-	n.mu.Lock()
-	if err = ls.open(); err == nil {
-		msg.Lockspace = ls.number
-		r := &request{slot: slot.use(), msg: msg}
-		told = n.push(r, want, func(err error) {
-			if err == nil && taken != nil {
-				taken(r)
-			}
-		})
-	}
-	slot.drop()
-	n.mu.Unlock()
-	if err != nil {
-		return nil, err
-	}
+	msg.Lockspace = ls.number
+	r := &request{slot: slot.use(), msg: msg}
+	told := ls.node.push(r, want, func(err error) {
+		if err == nil && taken != nil {
+			taken(r)
+		}
+	})
+	slot.end()
 	return await(ctx, told)
 }
 

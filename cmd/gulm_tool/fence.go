@@ -31,14 +31,8 @@ func fenceCommand(env *tool.Env) *cobra.Command {
 		Long: `Shows pending and earlier fences, asks the fence devices how things are, and pauses
 and resumes automatic expiry and fencing. While it is paused the locks of dead
 nodes stay held; "gulm_tool expire" still works, and so does an acknowledgement.`,
-		RunE: func(*cobra.Command, []string) error {
-			return tool.Usage("name a command: list, show, rehearse, pause or resume")
-		},
 	}
-	for _, verb := range fenceVerbs {
-		cmd.AddCommand(verb(env))
-	}
-	return cmd
+	return group(cmd, env, fenceVerbs, "name a command: list, show, rehearse, pause or resume")
 }
 
 func pauseCommand(env *tool.Env) *cobra.Command {

@@ -58,12 +58,16 @@ the exit status.
 
 ` + tool.ExitHelp,
 		Example: "  gulm_tool status",
-		RunE: func(*cobra.Command, []string) error {
-			return tool.Usage("name a command")
-		},
 	}
+	return group(root, env, verbs, "name a command")
+}
+
+// group makes a command one that does nothing but hold others: without one of them
+// it says what is missing.
+func group(cmd *cobra.Command, env *tool.Env, verbs []func(*tool.Env) *cobra.Command, missing string) *cobra.Command {
+	cmd.RunE = func(*cobra.Command, []string) error { return tool.Usage("%s", missing) }
 	for _, verb := range verbs {
-		root.AddCommand(verb(env))
+		cmd.AddCommand(verb(env))
 	}
-	return root
+	return cmd
 }

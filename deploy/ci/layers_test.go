@@ -44,8 +44,9 @@ var layers = []rule{
 	{pattern: "fence", layer: 2, only: []string{}, std: true, tests: []string{"fence/sim", "fence/process"}},
 
 	{pattern: "fence/sim", layer: 3, only: []string{"fence"}, std: true},
-	{pattern: "fence/process", layer: 3, only: []string{"fence"}, std: true},
-	{pattern: "fence/watchdog", layer: 3, only: []string{"fence"}, std: true},
+	{pattern: "fence/agent", layer: 2, only: []string{}, std: true},
+	{pattern: "fence/process", layer: 3, only: []string{"fence", "fence/agent"}, std: true},
+	{pattern: "fence/watchdog", layer: 3, only: []string{"fence", "fence/agent"}, std: true},
 	{pattern: "proto/gulmerr", layer: 3, only: []string{"proto/..."}},
 
 	{pattern: "server/codec", layer: 4, only: []string{"server/...", "proto/..."}},

@@ -9,10 +9,10 @@ import (
 	"testing"
 )
 
-// Limits in lines. The aim is 500 and 60; beyond these numbers it fails.
+// Limits in lines.
 const (
-	maxFileLines = 550
-	maxFuncLines = 80
+	maxFileLines = 500
+	maxFuncLines = 60
 )
 
 // longer lists what may be longer, with its own limit and the reason. A key is

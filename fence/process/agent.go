@@ -1,7 +1,6 @@
 package process
 
 import (
-	"bufio"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -12,19 +11,13 @@ import (
 	"strconv"
 	"strings"
 	"time"
-)
 
-// Exit statuses, as the fence-agents project has them.
-const (
-	exitOK    = 0 // done; of a status: on
-	exitError = 1
-	exitOff   = 2 // of a status only: off
+	"lock_gulmd/fence/agent"
 )
 
 const (
 	defaultPowerTimeout = 20 * time.Second
 	pollInterval        = 10 * time.Millisecond
-	maxInput            = 64 << 10
 )
 
 //go:embed metadata.xml
@@ -47,22 +40,13 @@ Switches: -h this text, -o metadata the metadata.
 // name; a fencer gives none. Off succeeds only when the group that the pidfile
 // names was seen to be gone.
 func Main(stdin io.Reader, stdout, stderr io.Writer, args []string) int {
-	switch strings.Join(args, " ") {
-	case "":
-	case "-h", "--help":
-		fmt.Fprint(stdout, usage)
-		return exitOK
-	case "-o metadata", "--action metadata", "--action=metadata":
-		fmt.Fprint(stdout, metadata)
-		return exitOK
-	default:
-		fmt.Fprint(stderr, usage)
-		return exitError
+	if code, done := agent.Switches(args, usage, metadata, stdout, stderr); done {
+		return code
 	}
 	code, err := run(stdin, stdout)
 	if err != nil {
 		fmt.Fprintf(stderr, "Failed: %v\n", err)
-		return exitError
+		return agent.Error
 	}
 	return code
 }
@@ -70,7 +54,7 @@ func Main(stdin io.Reader, stdout, stderr io.Writer, args []string) int {
 func run(stdin io.Reader, stdout io.Writer) (int, error) {
 	in, err := readInput(stdin)
 	if err != nil {
-		return exitError, err
+		return agent.Error, err
 	}
 	switch in.action {
 	case "off", "reboot":
@@ -78,16 +62,16 @@ func run(stdin io.Reader, stdout io.Writer) (int, error) {
 		if err == nil {
 			fmt.Fprintf(stdout, "Success: %s\n", was)
 		}
-		return exitOK, err
+		return agent.OK, err
 	case "status":
 		return in.status(stdout)
 	case "monitor":
-		return exitOK, in.monitor()
+		return agent.OK, in.monitor()
 	case "metadata":
 		fmt.Fprint(stdout, metadata)
-		return exitOK, nil
+		return agent.OK, nil
 	}
-	return exitError, fmt.Errorf("action %q is not one of off, reboot, status, monitor, metadata", in.action)
+	return agent.Error, fmt.Errorf("action %q is not one of off, reboot, status, monitor, metadata", in.action)
 }
 
 // settings are the agent's input.
@@ -97,26 +81,11 @@ type settings struct {
 	failFirst               int
 }
 
-// readInput reads key=value lines as the protocol has it: blank lines and those
-// with # are skipped, unknown keys ignored, the last of a key counts, and - and
-// _ are the same in keys.
+// readInput reads the settings: unknown keys are ignored, the last of a key counts.
 func readInput(stdin io.Reader) (settings, error) {
 	in := settings{action: "reboot", powerTimeout: defaultPowerTimeout}
-	lines := bufio.NewScanner(io.LimitReader(stdin, maxInput))
-	for lines.Scan() {
-		line := strings.TrimSpace(lines.Text())
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		key, value, ok := strings.Cut(line, "=")
-		if !ok {
-			return in, fmt.Errorf("input line %q is not key=value", line)
-		}
-		if err := in.set(strings.ReplaceAll(key, "-", "_"), value); err != nil {
-			return in, err
-		}
-	}
-	return in, lines.Err()
+	err := agent.ReadInput(stdin, in.set)
+	return in, err
 }
 
 func (in *settings) set(key, value string) (err error) {
@@ -172,18 +141,18 @@ func (in settings) load() (pidfile, error) {
 func (in settings) status(stdout io.Writer) (int, error) {
 	f, err := in.load()
 	if err != nil {
-		return exitError, err
+		return agent.Error, err
 	}
 	on, err := f.running()
 	switch {
 	case err != nil:
-		return exitError, err
+		return agent.Error, err
 	case on:
 		fmt.Fprintln(stdout, "Status: ON")
-		return exitOK, nil
+		return agent.OK, nil
 	}
 	fmt.Fprintln(stdout, "Status: OFF")
-	return exitOff, nil
+	return agent.Off, nil
 }
 
 // monitor reports whether the switch can be reached: the folder of the pidfiles.

@@ -1,7 +1,6 @@
 package watchdog
 
 import (
-	"bufio"
 	"context"
 	_ "embed"
 	"fmt"
@@ -11,16 +10,8 @@ import (
 	"time"
 
 	"lock_gulmd/fence"
+	"lock_gulmd/fence/agent"
 )
-
-// Exit statuses, as the fence-agents project has them.
-const (
-	exitOK    = 0
-	exitError = 1
-)
-
-// maxInput bounds what is read, in bytes.
-const maxInput = 64 << 10
 
 //go:embed metadata.xml
 var metadata string
@@ -44,23 +35,14 @@ Switches: -h this text, -o metadata the metadata.
 // stopped because ctx ended. args are the command line without the program's name;
 // a fencer gives none.
 func Main(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, args []string) int {
-	switch strings.Join(args, " ") {
-	case "":
-	case "-h", "--help":
-		fmt.Fprint(stdout, usage)
-		return exitOK
-	case "-o metadata", "--action metadata", "--action=metadata":
-		fmt.Fprint(stdout, metadata)
-		return exitOK
-	default:
-		fmt.Fprint(stderr, usage)
-		return exitError
+	if code, done := agent.Switches(args, usage, metadata, stdout, stderr); done {
+		return code
 	}
 	if err := run(ctx, stdin, stdout); err != nil {
 		fmt.Fprintf(stderr, "Failed: %v\n", err)
-		return exitError
+		return agent.Error
 	}
-	return exitOK
+	return agent.OK
 }
 
 func run(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
@@ -105,6 +87,7 @@ func explain(w fence.Watchdog) string {
 type settings struct {
 	action, node string
 	armed        bool
+	params       []fence.Param
 	times        fence.Watchdog
 }
 
@@ -113,39 +96,33 @@ var numbers = map[string]bool{
 	"armed_ms": true, "expiry": true, "expiry_ms": true, "watchdog_timeout": true, "hardware_timeout": true, "margin": true,
 }
 
-// readInput reads key=value lines as the protocol has it: blank lines and those
-// with # are skipped, unknown keys ignored, and - and _ are the same in keys. A
-// number that cannot be read is an error here: a shorter wait would be a lie.
+// readInput reads the settings; unknown keys are ignored.
 func readInput(stdin io.Reader) (settings, error) {
 	in := settings{action: "reboot"}
-	var params []fence.Param
-	lines := bufio.NewScanner(io.LimitReader(stdin, maxInput))
-	for lines.Scan() {
-		line := strings.TrimSpace(lines.Text())
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		key, value, ok := strings.Cut(line, "=")
-		if !ok {
-			return in, fmt.Errorf("input line %q is not key=value", line)
-		}
-		key = strings.ReplaceAll(key, "-", "_")
-		switch key {
-		case "action", "option":
-			in.action = strings.ToLower(value)
-		case "nodename":
-			in.node = value
-		}
-		if !numbers[key] {
-			continue
-		}
-		n, err := strconv.ParseFloat(value, 64)
-		if err != nil || !(n >= 0 && n < 1e9) {
-			return in, fmt.Errorf("%s is %q; write a number of seconds, or of milliseconds for a key that ends in _ms", key, value)
-		}
-		in.armed = in.armed || key == "armed_ms" && n > 0
-		params = append(params, fence.Param{Key: key, Value: value})
+	if err := agent.ReadInput(stdin, in.set); err != nil {
+		return in, err
 	}
-	in.times = fence.WatchdogOf(params)
-	return in, lines.Err()
+	in.times = fence.WatchdogOf(in.params)
+	return in, nil
+}
+
+// set takes one setting. A number that cannot be read is an error here: a shorter
+// wait would be a lie.
+func (in *settings) set(key, value string) error {
+	switch key {
+	case "action", "option":
+		in.action = strings.ToLower(value)
+	case "nodename":
+		in.node = value
+	}
+	if !numbers[key] {
+		return nil
+	}
+	n, err := strconv.ParseFloat(value, 64)
+	if err != nil || !(n >= 0 && n < 1e9) {
+		return fmt.Errorf("%s is %q; write a number of seconds, or of milliseconds for a key that ends in _ms", key, value)
+	}
+	in.armed = in.armed || key == "armed_ms" && n > 0
+	in.params = append(in.params, fence.Param{Key: key, Value: value})
+	return nil
 }

@@ -1,6 +1,7 @@
 package member
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -132,16 +133,6 @@ func (r *Registry) SawNode(name string, index uint64) {
 	}
 }
 
-func compare(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
-}
-
 func (r *Registry) findNode(name string) (int, bool) {
 	return slices.BinarySearchFunc(r.nodes, name, func(n Node, name string) int { return strings.Compare(n.Name, name) })
 }
@@ -154,7 +145,7 @@ func (r *Registry) node(name string) *Node {
 }
 
 func (r *Registry) findSession(number uint64) (int, bool) {
-	return slices.BinarySearchFunc(r.sessions, number, func(s Session, n uint64) int { return compare(s.Number, n) })
+	return slices.BinarySearchFunc(r.sessions, number, func(s Session, n uint64) int { return cmp.Compare(s.Number, n) })
 }
 
 func (r *Registry) session(number uint64) *Session {

@@ -1,6 +1,7 @@
 package member
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,7 +13,7 @@ import (
 func (r *Registry) Restore(nodes []Node, sessions []Session, lastSession uint64) bool {
 	*r = Registry{nodes, sessions, lastSession}
 	slices.SortFunc(r.nodes, func(a, b Node) int { return strings.Compare(a.Name, b.Name) })
-	slices.SortFunc(r.sessions, func(a, b Session) int { return compare(a.Number, b.Number) })
+	slices.SortFunc(r.sessions, func(a, b Session) int { return cmp.Compare(a.Number, b.Number) })
 	return r.Check() == nil
 }
 

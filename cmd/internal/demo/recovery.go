@@ -25,18 +25,7 @@ type recoveryStory struct {
 }
 
 func (s *recoveryStory) tell(ctx context.Context) error {
-	steps := []func(context.Context) error{
-		s.begin, s.share, s.dieTogether, s.dieInRecovery, s.takeAll, s.reboot, s.finishVolume,
-	}
-	for _, step := range steps {
-		if err := step(ctx); err != nil {
-			return err
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return run(ctx, s.begin, s.share, s.dieTogether, s.dieInRecovery, s.takeAll, s.reboot, s.finishVolume)
 }
 
 // share lets every node write to the file of every node.

@@ -24,9 +24,11 @@ type story struct {
 
 // tell runs the whole story.
 func (s *story) tell(ctx context.Context) error {
-	steps := []func(context.Context) error{
-		s.begin, s.work, s.stopInTheMiddle, s.killMasterInRecovery, s.rejoin, s.finish,
-	}
+	return run(ctx, s.begin, s.work, s.stopInTheMiddle, s.killMasterInRecovery, s.rejoin, s.finish)
+}
+
+// run takes one step after the other.
+func run(ctx context.Context, steps ...func(context.Context) error) error {
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"time"
 
 	gulmv1 "lock_gulmd/proto/gulm/v1"
 	"lock_gulmd/proto/gulmerr"
@@ -52,7 +53,8 @@ type Lockspace struct {
 
 // Join joins the lockspace of this name, 1 to 64 bytes, and makes it if it does
 // not exist. Errors: ErrInvalid; ErrInUse if this Node has joined it already;
-// gulmerr.ErrPolicy if it exists with another policy or ValueLen; ErrExists and
+// gulmerr.ErrPolicy if it exists with another policy, Lease or ValueLen;
+// gulmerr.ErrLease if Lease does not fit the policy or is too short; ErrExists and
 // ErrNoLockspace as the options say; ErrLimit; ctx's; what
 // ended the session. If ctx ends first, a join that succeeds after all is
 // undone.
@@ -62,6 +64,10 @@ func (n *Node) Join(ctx context.Context, name string, opts JoinOptions) (*Locksp
 	}
 	if opts.ValueLen < 0 || opts.ValueLen > maxValueLen {
 		return nil, gulmerr.New(ErrInvalid, "value blocks of %d bytes for lockspace %q, 1 to %d, or 0", opts.ValueLen, name, maxValueLen)
+	}
+	if opts.Lease < 0 || opts.Lease > maxLease || opts.Lease > 0 && opts.Policy != PolicyLease {
+		return nil, gulmerr.New(gulmerr.ErrLease, "a lease of %v for lockspace %q: PolicyLease has one, of at most %v, and no other policy",
+			opts.Lease, name, maxLease)
 	}
 	for {
 		ls, wait, err := n.startJoin(ctx, name, opts)
@@ -103,6 +109,7 @@ func (n *Node) startJoin(ctx context.Context, name string, opts JoinOptions) (ls
 	n.pipe.push(&request{slot: slot.use(), done: ls.joined, msg: &gulmv1.Request{
 		Op: gulmv1.Op_OP_JOIN, Name: []byte(name), Policy: gulmv1.Policy(opts.Policy),
 		Flags: opts.flags(), ValueLen: uint32(opts.ValueLen),
+		LeaseMs: uint32((opts.Lease + time.Millisecond - 1) / time.Millisecond),
 	}})
 	return ls, nil, nil
 }

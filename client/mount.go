@@ -87,7 +87,8 @@ type Mount struct {
 //
 // Errors: ErrInvalid; ErrMounted if this node has mounted it already, be it in
 // another process; ErrNoJournal if every journal belongs to a live node;
-// gulmerr.ErrPolicy if the file system had more journals before; ErrNoLockspace;
+// gulmerr.ErrPolicy if the file system had more journals before; gulmerr.ErrNoProof
+// under PolicyLease; ErrNoLockspace;
 // ctx's, after which the request is withdrawn; what ended the session.
 func (ls *Lockspace) Mount(ctx context.Context, opts MountOptions) (*Mount, error) {
 	m, err := ls.startMount(ctx, opts)

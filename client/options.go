@@ -106,6 +106,10 @@ type JoinOptions struct {
 	// Policy is what must happen before the locks of a failed node are
 	// released; all that join must say the same.
 	Policy Policy
+	// Lease is the time-to-live of a lockspace under PolicyLease, which asks for one
+	// and is the only one that has one: not shorter than Node.Expiry, at most a day,
+	// rounded up to milliseconds. 0 means that of a lockspace that exists.
+	Lease time.Duration
 	// Exclusive refuses a lockspace that exists (ErrExists), Existing one that
 	// does not (ErrNoLockspace). Not both.
 	Exclusive, Existing bool

@@ -134,7 +134,23 @@ const (
 	// (fence_ack_manual), whatever fence agents have proved. A node that is in such
 	// lockspaces only is not fenced by agents.
 	PolicyManual = Policy(gulmv1.Policy_POLICY_MANUAL)
+	// PolicyLease: nothing but time, JoinOptions.Lease after the last sign of life.
+	//
+	// NOBODY IS FENCED FOR IT: a node that is cut off or stands still may go on
+	// writing after others have got its locks. The node itself is told that they are
+	// lost before that, but a process that stands still hears nothing, and a write
+	// that is under way arrives when it arrives. So the locks exclude nothing by
+	// themselves: whatever is protected must check Lock.Token with every write and
+	// refuse one that is lower than it has seen. Tokens only rise.
+	//
+	// A node that is in such lockspaces only is not fenced by agents, and may log in
+	// again, without a reboot, when its leases have ended. Nothing can be mounted
+	// there (gulmerr.ErrNoProof).
+	PolicyLease = Policy(gulmv1.Policy_POLICY_LEASE)
 )
+
+// maxLease bounds JoinOptions.Lease.
+const maxLease = 24 * time.Hour
 
 // State is what the node knows about its own life.
 type State int32

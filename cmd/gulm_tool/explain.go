@@ -59,6 +59,9 @@ type explanation struct {
 	sumTakeover, sumMoment total
 	// extra may come on top; own are the node's deadlines.
 	extra, own []term
+	// leases come instead of the fence, one for each lockspace under the policy lease
+	// that the node has joined.
+	leases []term
 }
 
 // equal reports whether two explanations differ at most in their nodes.
@@ -128,6 +131,7 @@ func explain(s *gulmv1.TimeoutsReply, n *gulmv1.NodeTimeouts, now *gulmv1.Node, 
 	}
 	e.extra = x.extra()
 	e.own = ownTerms(own, expiry, watchdog)
+	e.leases = x.leases(now, own.Beat)
 	return e, nil
 }
 

@@ -49,6 +49,7 @@ type explainJSON struct {
 	MomentWorstMs   int64      `json:"moment_worst_ms"`
 	Extra           []termJSON `json:"extra"`
 	Node            []termJSON `json:"node"`
+	Leases          []termJSON `json:"leases"`
 }
 
 // termJSON is one term.
@@ -72,7 +73,7 @@ func timeoutsToJSON(s *gulmv1.TimeoutsReply, list []*explanation) timeoutsJSON {
 			e.nodes, termsToJSON(e.grant), toMs(e.sum.best), toMs(e.sum.worst), toMs(e.sum.usual),
 			termsToJSON(e.methods), toMs(e.sumMethods.worst),
 			termsToJSON(e.takeover), toMs(e.sumTakeover.best), toMs(e.sumTakeover.usual), toMs(e.sumTakeover.worst), toMs(e.sumMoment.worst),
-			termsToJSON(e.extra), termsToJSON(e.own),
+			termsToJSON(e.extra), termsToJSON(e.own), termsToJSON(e.leases),
 		})
 	}
 	return out

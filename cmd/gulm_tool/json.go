@@ -80,6 +80,9 @@ type nodeJSON struct {
 	Awaiting   uint64 `json:"awaiting"`
 	// NoAgents is true while the node is expired and no agent fences it.
 	NoAgents bool `json:"no_agents"`
+	// Leases are the node's lockspaces under the policy lease; of an expired node
+	// those whose leases have not ended.
+	Leases []leaseJSON `json:"leases"`
 }
 
 // sessionJSON is one logged-in process of a node.
@@ -116,7 +119,7 @@ type troubleJSON struct {
 	StopsInMs int64  `json:"stops_in_ms"`
 }
 
-// fenceJSON is one fence. State is wanted, proved or acknowledged.
+// fenceJSON is one fence. State is wanted, proved, acknowledged or lease_ended.
 type fenceJSON struct {
 	Node        string `json:"node"`
 	Incarnation uint64 `json:"incarnation"`
@@ -196,6 +199,7 @@ func nodeToJSON(n *gulmv1.Node) nodeJSON {
 		SinceMs: n.GetSinceMs(), Incarnation: n.GetIncarnation(), BootID: n.GetBootId(), LastBeatMs: n.GetLastBeatMs(),
 		Locks: n.GetLocks(), Sessions: []sessionJSON{}, Fence: fenceToJSON(n.GetFence()),
 		AwaitsWord: n.GetAwaitsWord(), Awaiting: n.GetAwaiting(), NoAgents: n.GetNoAgents(),
+		Leases: leasesToJSON(n),
 	}
 	for _, s := range n.GetSessions() {
 		out.Sessions = append(out.Sessions, sessionJSON{

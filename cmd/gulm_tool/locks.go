@@ -37,7 +37,7 @@ out: who waits for whom on what.
 
 With --json prints one object with the keys resources, range_files, truncated, left_out,
 deadlocks (text, node, session, lock) and more_deadlocks; a resource
-has lockspace, name (quoted), name_hex and locks; a lock has id, node, session,
+has lockspace, name (quoted), name_hex, policy, lease_ms and locks; a lock has id, node, session,
 lock, queue, granted, requested, token, age_ms, frozen, blocked_by, behind, more_blockers, held_for, owner, set and
 timeout_ms.`,
 		Args: cobra.NoArgs,
@@ -109,7 +109,7 @@ func listLocks(
 
 func printLocks(w io.Writer, resources []*gulmv1.Resource, files []*gulmv1.RangeFile, truncated bool, leftOut uint64) error {
 	for _, r := range resources {
-		fmt.Fprintf(w, "%s %s\n", tool.Line(r.GetLockspace()), tool.Bytes(r.GetName()))
+		fmt.Fprintf(w, "%s %s%s\n", tool.Line(r.GetLockspace()), tool.Bytes(r.GetName()), policyWords(r))
 		rows := [][]string{{"LOCK", "QUEUE", "MODE", "AGE", "TOKEN", "NOTE"}}
 		for _, l := range r.GetLocks() {
 			rows = append(rows, []string{
@@ -213,6 +213,7 @@ type resourceJSON struct {
 	Name      string     `json:"name"`
 	NameHex   string     `json:"name_hex"`
 	Locks     []lockJSON `json:"locks"`
+	policyJSON
 }
 
 // lockJSON is one lock. BlockedBy are the ids of the locks that it conflicts
@@ -242,7 +243,7 @@ type lockJSON struct {
 func locksToJSON(resources []*gulmv1.Resource, truncated bool) locksJSON {
 	out := locksJSON{Resources: []resourceJSON{}, Truncated: truncated}
 	for _, r := range resources {
-		x := resourceJSON{r.GetLockspace(), tool.Bytes(r.GetName()), hex.EncodeToString(r.GetName()), []lockJSON{}}
+		x := resourceJSON{r.GetLockspace(), tool.Bytes(r.GetName()), hex.EncodeToString(r.GetName()), []lockJSON{}, policyToJSON(r)}
 		for _, l := range r.GetLocks() {
 			by, behind := blockers(r, l)
 			y := lockJSON{

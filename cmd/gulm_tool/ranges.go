@@ -22,7 +22,7 @@ func printRanges(w io.Writer, files []*gulmv1.RangeFile) error {
 		if f.GetGulm() {
 			kind = "gulm"
 		}
-		fmt.Fprintf(w, "%s %s (%s)\n", tool.Line(f.GetLockspace()), tool.Bytes(f.GetName()), kind)
+		fmt.Fprintf(w, "%s %s (%s)%s\n", tool.Line(f.GetLockspace()), tool.Bytes(f.GetName()), kind, policyWords(f))
 		rows := [][]string{{"OWNER", "RANGE", "KIND", "STATE", "AGE", "TOKEN", "NOTE"}}
 		for _, r := range f.GetRanges() {
 			rows = append(rows, []string{
@@ -116,6 +116,7 @@ type rangeFileJSON struct {
 	Gulm      bool        `json:"gulm"`
 	Ranges    []rangeJSON `json:"ranges"`
 	Truncated bool        `json:"truncated"`
+	policyJSON
 }
 
 // rangeJSON is one range. BlockedBy is what a waiting one waits for, of which the
@@ -142,7 +143,7 @@ func rangesToJSON(files []*gulmv1.RangeFile) []rangeFileJSON {
 	out := []rangeFileJSON{}
 	for _, f := range files {
 		x := rangeFileJSON{
-			f.GetLockspace(), tool.Bytes(f.GetName()), hex.EncodeToString(f.GetName()), f.GetFlock(), f.GetGulm(), []rangeJSON{}, f.GetTruncated(),
+			f.GetLockspace(), tool.Bytes(f.GetName()), hex.EncodeToString(f.GetName()), f.GetFlock(), f.GetGulm(), []rangeJSON{}, f.GetTruncated(), policyToJSON(f),
 		}
 		for _, r := range f.GetRanges() {
 			y := rangeJSON{

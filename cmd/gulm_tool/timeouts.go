@@ -159,6 +159,7 @@ func printExplanation(w io.Writer, e *explanation) error {
 		group("if the master dies with it, instead of silence", e.takeover,
 			sumRow("= sum", e.sumTakeover, "all in all, then"),
 			sumRow("any moment", e.sumMoment, "all in all, if the master dies at any moment between the failure and the grant")),
+		group("in lockspaces under the policy lease, all in all", e.leases),
 		group("what may come on top", e.extra),
 		group("the node itself knows first, counted from its newest heartbeat that was acknowledged", e.own),
 	)

@@ -90,6 +90,13 @@ var (
 	ErrFenceLied = errors.New("fence did not cut the power")
 	// ErrPaused: automatic expiry and fencing are paused.
 	ErrPaused = errors.New("automatic fencing is paused")
+	// ErrLease: a join under the policy lease must name a time-to-live, not shorter
+	// than the cluster's expiry time and not longer than a day; no other policy has
+	// one.
+	ErrLease = errors.New("time-to-live does not fit the policy")
+	// ErrNoProof: nothing proves in a lockspace under the policy lease that a dead
+	// node writes no more, so it has no journals: use another policy.
+	ErrNoProof = errors.New("lockspace under the policy lease has no journals")
 	// ErrInternal: a fault of the program; the server's log has the details.
 	ErrInternal = errors.New("internal error")
 )

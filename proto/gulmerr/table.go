@@ -71,6 +71,8 @@ var table = []Entry{
 	{ErrNotMounted, "NOT_MOUNTED", codes.FailedPrecondition, ExitRefused},
 	{ErrFenceLied, "FENCE_LIED", codes.FailedPrecondition, ExitRefused},
 	{ErrPaused, "PAUSED", codes.FailedPrecondition, ExitRefused},
+	{ErrLease, "LEASE", codes.InvalidArgument, ExitUsage},
+	{ErrNoProof, "NO_PROOF", codes.FailedPrecondition, ExitRefused},
 }
 
 // Table returns a copy of all rows in their documented order.

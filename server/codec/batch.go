@@ -34,7 +34,7 @@ func encodeBatch(stamp int64, batch *state.Batch) []byte {
 func groupSize(g *state.Group) int {
 	size := 2 * maxTag
 	for i := range g.Requests {
-		size += 154 + len(g.Requests[i].Name) + len(g.Requests[i].Value) + len(g.Requests[i].Node) + entriesSize(g.Requests[i].Entries)
+		size += 162 + len(g.Requests[i].Name) + len(g.Requests[i].Value) + len(g.Requests[i].Node) + entriesSize(g.Requests[i].Entries)
 	}
 	return size
 }
@@ -75,7 +75,8 @@ func appendRequest(b []byte, r *state.Request) []byte {
 	b = appendUint(b, 20, uint64(r.Timeout))
 	b = appendEntries(b, 21, r.Entries)
 	b = appendUint(b, 23, uint64(r.Journals))
-	return appendUint(b, 24, uint64(r.JID))
+	b = appendUint(b, 24, uint64(r.JID))
+	return appendUint(b, 60, uint64(r.Lease))
 }
 
 // appendSized appends what fill appends, with its length before it.
@@ -187,6 +188,8 @@ func readRequest(data []byte, r *state.Request) error {
 			r.Node = sub
 		case 23:
 			r.Journals, small = uint32(v), v <= 0xffffffff
+		case 60:
+			r.Lease, small = uint32(v), v <= 0xffffffff
 		case 24:
 			r.JID, small = uint32(v), v <= 0xffffffff
 		case 11:

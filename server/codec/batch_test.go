@@ -23,7 +23,7 @@ func generated(stamp int64, b *state.Batch) *raftlogv1.Command {
 		for _, r := range g.Requests {
 			to.Requests = append(to.Requests, &raftlogv1.Request{
 				Seq: r.Seq, Op: uint32(r.Op), Lock: uint64(r.Lock), Lockspace: r.Lockspace, Name: r.Name, Mode: uint32(r.Mode),
-				Flags: uint32(r.Flags), Policy: uint32(r.Policy), Value: r.Value, ValueLen: uint32(r.ValueLen), Journals: r.Journals, Jid: r.JID,
+				Flags: uint32(r.Flags), Policy: uint32(r.Policy), LeaseMs: r.Lease, Value: r.Value, ValueLen: uint32(r.ValueLen), Journals: r.Journals, Jid: r.JID,
 				RangeOwner: r.Range.Owner, RangeStart: r.Range.Start, RangeEnd: r.Range.End, RangeSkip: r.Range.Skip,
 				Sub: r.Sub, Node: r.Node,
 				Owner: r.Owner, TimeoutMs: r.Timeout, Entries: setToLog(&lock.SetState{Entries: r.Entries}).GetEntries(),
@@ -45,7 +45,7 @@ func randomBatch(pick func(int) int) *state.Batch {
 		for range pick(6) {
 			r := state.Request{
 				Seq: number(), Op: state.Op(pick(256)), Lock: lock.ID(number()), Lockspace: uint32(number()), Mode: lock.Mode(pick(256)),
-				Flags: lock.Flags(number()), Policy: lock.Policy(pick(256)), ValueLen: uint8(pick(256)),
+				Flags: lock.Flags(number()), Policy: lock.Policy(pick(256)), Lease: uint32(number()), ValueLen: uint8(pick(256)),
 				Journals: uint32(number()), JID: uint32(number()), Sub: number(),
 				Terms: lock.Terms{Owner: number(), Timeout: uint32(number())},
 			}

@@ -30,6 +30,7 @@ func examples() []state.Command {
 			{Session: 5, Confirmed: 8, Requests: []state.Request{
 				{Seq: 9, Op: state.OpLock, Lock: 10, Lockspace: 2, Name: []byte("G\x00\xff\x01"), Mode: lock.EX, Flags: lock.NoQueue | lock.NoCallbacks},
 				{Seq: 10, Op: state.OpJoin, Name: []byte("gfs"), Policy: 1, ValueLen: 64},
+				{Seq: 15, Op: state.OpJoin, Name: []byte("app"), Policy: lock.PolicyLease, Lease: 1 << 20},
 				{Seq: 11, Op: state.OpUnlock, Lock: 10, Flags: lock.ValBlk, Value: []byte("v\x00\xff")},
 				{Seq: 12, Op: state.OpMount, Lockspace: 2, Journals: 300, JID: 7},
 				{Seq: 13, Op: state.OpRangeLock, Lock: 11, Lockspace: 2, Name: []byte("f"), Mode: lock.PR, Range: state.Range{
@@ -77,6 +78,7 @@ func examples() []state.Command {
 			{Device: "bmc", Power: "no answer"},
 		}},
 		state.FenceReleased{Term: 30, Life: life},
+		state.LeaseEnded{Term: 61, Life: life, Silent: 62},
 		state.FenceManual{Node: "nodé1", ManualFence: member.ManualFence{
 			Operator: "root@lk1", Stamp: 31, Incarnation: 3, Fenced: true, By: "power/apc1",
 			Attempts: []member.Attempt{{Method: "power", Device: "apc1", Outcome: "ok", Start: 32}},
@@ -158,6 +160,27 @@ func earlier() []state.Command {
 			Term: 22, Session: 23, Lock: 24, Reason: reason.Deadlock, Since: 25,
 			Cycle: []lock.Step{{Session: 23, ID: 24, BySession: 26, ByID: 27}, {Session: 26, ID: 28, BySession: 23, ByID: 29}},
 		},
+		&state.Batch{Groups: []state.Group{
+			{Session: 5, Confirmed: 8, Requests: []state.Request{
+				{Seq: 9, Op: state.OpLock, Lock: 10, Lockspace: 2, Name: []byte("G\x00\xff\x01"), Mode: lock.EX, Flags: lock.NoQueue | lock.NoCallbacks},
+				{Seq: 10, Op: state.OpJoin, Name: []byte("gfs"), Policy: 1, ValueLen: 64},
+				{Seq: 11, Op: state.OpUnlock, Lock: 10, Flags: lock.ValBlk, Value: []byte("v\x00\xff")},
+				{Seq: 12, Op: state.OpMount, Lockspace: 2, Journals: 300, JID: 7},
+				{Seq: 13, Op: state.OpRangeLock, Lock: 11, Lockspace: 2, Name: []byte("f"), Mode: lock.PR, Range: state.Range{
+					Owner: 1 << 63, Start: 4096, End: lock.RangeMax, Skip: 256,
+				}},
+				{Seq: 14, Op: state.OpGulm, Lock: 14, Lockspace: 2, Name: []byte("g"), Sub: 1<<64 - 1, Node: []byte("n")},
+			}},
+			{Session: 1 << 40, Confirmed: 1 << 41, Requests: []state.Request{
+				{
+					Seq: 1, Op: state.OpLockSet, Lock: 90, Lockspace: 2, Flags: lock.Timeout,
+					Terms: lock.Terms{Owner: 1 << 60, Timeout: 5000}, Entries: []lock.SetEntry{
+						{ID: 91, Name: []byte("a\x00"), Mode: lock.PR, Flags: lock.ValBlk},
+						{ID: 92, Name: []byte("b"), Mode: lock.EX, Flags: lock.NoCallbacks},
+					},
+				},
+			}},
+		}},
 	}
 }
 

@@ -28,6 +28,10 @@ func setFenceBody(m *raftlogv1.Command, c state.Command) {
 		m.Body = &raftlogv1.Command_FenceAcknowledged{FenceAcknowledged: &raftlogv1.FenceAcknowledged{
 			Term: c.Term, Node: utf8(c.Node), Incarnation: c.Incarnation, Operator: utf8(c.Operator),
 		}}
+	case state.LeaseEnded:
+		m.Body = &raftlogv1.Command_LeaseEnded{LeaseEnded: &raftlogv1.LeaseEnded{
+			Term: c.Term, Node: utf8(c.Node), Incarnation: c.Incarnation, SilentMs: c.Silent,
+		}}
 	case state.PauseFencing:
 		m.Body = &raftlogv1.Command_PauseFencing{PauseFencing: &raftlogv1.PauseFencing{
 			Term: c.Term, Reason: utf8(c.Reason), Operator: utf8(c.Operator),
@@ -61,6 +65,9 @@ func fenceBodyOf(m *raftlogv1.Command) state.Command {
 	case *raftlogv1.Command_FenceAcknowledged:
 		x := b.FenceAcknowledged
 		return state.FenceAcknowledged{Term: x.GetTerm(), Life: lifeOf(x), Operator: x.GetOperator()}
+	case *raftlogv1.Command_LeaseEnded:
+		x := b.LeaseEnded
+		return state.LeaseEnded{Term: x.GetTerm(), Life: lifeOf(x), Silent: x.GetSilentMs()}
 	case *raftlogv1.Command_PauseFencing:
 		x := b.PauseFencing
 		return state.PauseFencing{Term: x.GetTerm(), Reason: x.GetReason(), Operator: x.GetOperator()}

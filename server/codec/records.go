@@ -110,6 +110,7 @@ func spaceToLog(s *lock.SpaceState) *raftlogv1.Lockspace {
 	out := &raftlogv1.Lockspace{
 		Number: s.Number, Name: []byte(s.Name), Policy: uint32(s.Policy), ValueLen: uint32(s.ValueLen), KeepValues: s.KeepValues,
 		Generation: s.Generation, Pinned: s.Pinned,
+		LeaseMs: s.Lease,
 	}
 	for _, m := range s.Members {
 		out.Members = append(out.Members, uint64(m))
@@ -121,6 +122,7 @@ func spaceFromLog(s *raftlogv1.Lockspace, ok *bool) lock.SpaceState {
 	out := lock.SpaceState{
 		Number: s.GetNumber(), Name: string(s.GetName()), Policy: narrow[lock.Policy](s.GetPolicy(), ok),
 		ValueLen: narrow[uint8](s.GetValueLen(), ok), KeepValues: s.GetKeepValues(), Generation: s.GetGeneration(), Pinned: s.GetPinned(),
+		Lease: s.GetLeaseMs(),
 	}
 	for _, m := range s.GetMembers() {
 		out.Members = append(out.Members, lock.Session(m))

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	raftlogv1 "lock_gulmd/proto/raftlog/v1"
+	"lock_gulmd/server/lock"
 )
 
 // records takes a snapshot apart; joined puts it together.
@@ -141,6 +142,12 @@ func TestSnapshot_strange(t *testing.T) {
 		{"reply outcome", with(func(rs []*raftlogv1.Record) { session(rs).GetReplies()[0].Outcome += 256 })},
 		{"reply reason", with(func(rs []*raftlogv1.Record) { session(rs).GetReplies()[0].Reason += 256 })},
 		{"reply mode", with(func(rs []*raftlogv1.Record) { session(rs).GetReplies()[0].Mode += 256 })},
+		{"a lease under a fence", with(func(rs []*raftlogv1.Record) { space(rs).LeaseMs = 10 })},
+		{"no lease under a lease", with(func(rs []*raftlogv1.Record) { space(rs).Policy = uint32(lock.PolicyLease) })},
+		{"a lease that is too long", with(func(rs []*raftlogv1.Record) {
+			space(rs).Policy, space(rs).LeaseMs = uint32(lock.PolicyLease), lock.MaxLease+1
+		})},
+		{"no such policy", with(func(rs []*raftlogv1.Record) { space(rs).Policy = uint32(lock.PolicyLease) + 1 })},
 		{"policy", with(func(rs []*raftlogv1.Record) { space(rs).Policy += 256 })},
 		{"queue", with(func(rs []*raftlogv1.Record) { resource(rs).GetLocks()[0].Queue += 256 })},
 		{"granted", with(func(rs []*raftlogv1.Record) { resource(rs).GetLocks()[0].Granted += 256 })},

@@ -43,6 +43,11 @@ func randomState(seed uint64, commands int) *state.State {
 				apply(&state.Batch{Groups: []state.Group{{Session: number, Requests: []state.Request{
 					{Seq: 1, Op: state.OpJoin, Name: []byte("gfs\xff")}, {Seq: 2, Op: state.OpJoin, Name: []byte("mounted")},
 				}}}})
+				if number%3 == 0 {
+					apply(&state.Batch{Groups: []state.Group{{Session: number, Requests: []state.Request{{
+						Seq: 3, Op: state.OpJoin, Name: []byte("app"), Policy: lock.PolicyLease, Lease: lock.MaxLease,
+					}}}}})
+				}
 			}
 		case k == 9:
 			apply(state.Expire{Term: 3, Life: life, Seen: index, Reason: "silent – lange"})
@@ -56,6 +61,7 @@ func randomState(seed uint64, commands int) *state.State {
 			apply(state.FenceManual{Node: node, ManualFence: member.ManualFence{Operator: "root", Stamp: 5, Fenced: true, By: "m/d", Attempts: []member.Attempt{{Method: "m"}}}})
 			apply(state.FenceReleased{Term: 3, Life: life})
 		case k == 11:
+			apply(state.LeaseEnded{Term: 3, Life: life, Silent: lock.MaxLease})
 			apply(state.FenceProved{Term: 3, Life: life, By: "m/d"})
 		case k == 12:
 			apply(state.Logout{Session: uint64(rng.IntN(60))})

@@ -2,7 +2,7 @@ package lock
 
 // needsFence reports whether the locks of a failed node in a lockspace of this
 // policy wait for a fence or for an operator.
-func (p Policy) needsFence() bool { return p < policies }
+func (p Policy) needsFence() bool { return p != PolicyLease }
 
 // NeedsFence reports whether a session has joined a lockspace, or has a lock in
 // one, whose policy asks for a fence before its locks may go to others.

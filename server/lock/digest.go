@@ -6,7 +6,7 @@ package lock
 func (t *Table) Digest() uint64 {
 	d := mix64(t.lastToken) + mix64(t.lastOrder+1)*3 + mix64(uint64(t.lastSpace)+2)*5
 	for _, sp := range t.spaces {
-		h := newHash(1).num(uint64(sp.number)).bytes([]byte(sp.name)).num(uint64(sp.policy)).
+		h := newHash(1).num(uint64(sp.number)).bytes([]byte(sp.name)).num(uint64(sp.policy) | uint64(sp.lease)<<8).
 			num(uint64(sp.valueLen)).num(sp.generation).flag(sp.keepValues).flag(sp.pinned)
 		for _, m := range sp.members {
 			h = h.num(uint64(m))

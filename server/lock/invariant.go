@@ -81,6 +81,9 @@ func (t *Table) checkSpaces() error {
 		if sp.empty() {
 			return fmt.Errorf("lockspace %q is empty", sp.name)
 		}
+		if sp.policy >= policies || sp.lease > MaxLease || (sp.lease != 0) != (sp.policy == PolicyLease) || sp.lease != 0 && sp.pinned {
+			return fmt.Errorf("lockspace %q has policy %d, a lease of %d ms, journals: %v", sp.name, sp.policy, sp.lease, sp.pinned)
+		}
 		for i, m := range sp.members {
 			if i > 0 && m <= sp.members[i-1] || t.owner(m) == nil || m.ofNode() {
 				return fmt.Errorf("lockspace %q has members %v, not all of which are sessions", sp.name, sp.members)

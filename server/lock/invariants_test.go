@@ -17,6 +17,7 @@ var reading = []string{
 	"AllDeadlocks", "Deadlocks", "Explain",
 	"WalkRanges", "HasIn", "LeftIn",
 	"Awaits", "Policies", "PolicyOf", "SpacesOf",
+	"LeaseOf", "Leases",
 }
 
 // TestInvariants_everywhere: whatever else can be called checks the table with

@@ -188,7 +188,7 @@ func (sp *naiveSpace) length() int {
 }
 
 func (n *naive) Join(s Session, req JoinRequest) Reply {
-	if len(req.Name) < 1 || len(req.Name) > 64 || req.Policy > PolicyManual || req.Exclusive && req.Existing {
+	if len(req.Name) < 1 || len(req.Name) > 64 || req.Policy > PolicyLease || req.Exclusive && req.Existing {
 		return refuse(reason.Invalid)
 	}
 	if n.session(s) == nil {
@@ -206,6 +206,7 @@ func (n *naive) Join(s Session, req JoinRequest) Reply {
 	if sp != nil && req.Exclusive {
 		return refuse(reason.Exists)
 	}
+	tooLong := req.Lease > MaxLease || req.Lease != 0 && req.Policy != PolicyLease
 	if sp == nil {
 		if req.Existing {
 			return refuse(reason.NoLockspace)
@@ -213,13 +214,22 @@ func (n *naive) Join(s Session, req JoinRequest) Reply {
 		if n.limits.Lockspaces != 0 && uint64(len(n.spaces)) >= n.limits.Lockspaces {
 			return refuse(reason.Limit)
 		}
+		if tooLong || req.Policy == PolicyLease && (req.Lease == 0 || req.Lease < req.MinLease) {
+			return refuse(reason.Lease)
+		}
 		n.counters.Lockspace++
 		sp = &naiveSpace{SpaceState: SpaceState{
-			Number: n.counters.Lockspace, Name: string(req.Name), Policy: req.Policy, ValueLen: req.ValueLen, KeepValues: req.KeepValues,
+			Number: n.counters.Lockspace, Name: string(req.Name), Policy: req.Policy, Lease: req.Lease, ValueLen: req.ValueLen, KeepValues: req.KeepValues,
 		}}
 		n.spaces = append(n.spaces, sp)
 	}
-	if sp.Policy != req.Policy || req.ValueLen != 0 && int(req.ValueLen) != sp.length() {
+	if tooLong {
+		return refuse(reason.Lease)
+	}
+	if sp.Policy == req.Policy && (req.Lease == 0 || req.Lease == sp.Lease) && sp.Lease != 0 && sp.Lease < req.MinLease {
+		return refuse(reason.Lease)
+	}
+	if sp.Policy != req.Policy || req.Lease != 0 && req.Lease != sp.Lease || req.ValueLen != 0 && int(req.ValueLen) != sp.length() {
 		return refuse(reason.Policy)
 	}
 	if !slices.Contains(sp.Members, s) {

@@ -247,9 +247,16 @@ func chooseSpace(pick source, t *Table, s Session) uint32 {
 }
 
 func chooseJoin(pick source) JoinRequest {
+	policy := Policy(max(pick(30)-27, 0))
+	lease := [...]uint32{10, 10, 20, 0, MaxLease + 1}[pick(5)]
+	if policy != PolicyLease && pick(30) > 0 {
+		lease = 0
+	}
 	return JoinRequest{
 		Name:       [...][]byte{[]byte("gfs"), []byte("gfs"), []byte("ocfs"), bytes.Repeat([]byte("l"), 64), {}}[pick(5)],
-		Policy:     Policy(pick(30) / 29),
+		Policy:     policy,
+		Lease:      lease,
+		MinLease:   [...]uint32{0, 0, 15}[pick(3)],
 		Exclusive:  pick(12) == 0,
 		Existing:   pick(12) == 0,
 		ValueLen:   [...]uint8{0, 0, 0, 0, 0, 0, 32, 8, 255}[pick(9)],

@@ -100,6 +100,9 @@ const (
 	// PolicyManual: an operator must have acknowledged that it is gone, whatever
 	// was proved.
 	PolicyManual
+	// PolicyLease: the lockspace's time-to-live must have passed. Nothing proves that
+	// it writes no more; applications must check tokens.
+	PolicyLease
 	// policies counts them.
 	policies
 )

@@ -36,7 +36,7 @@ func (r *Restore) Space(s SpaceState) {
 		return
 	}
 	sp := space{
-		number: s.Number, name: s.Name, policy: s.Policy, members: slices.Clone(s.Members), valueLen: s.ValueLen,
+		number: s.Number, name: s.Name, policy: s.Policy, lease: s.Lease, members: slices.Clone(s.Members), valueLen: s.ValueLen,
 		keepValues: s.KeepValues, generation: s.Generation, pinned: s.Pinned,
 	}
 	r.table.spaces = slices.Insert(r.table.spaces, at, sp)

@@ -11,7 +11,8 @@ type space struct {
 	number   uint32
 	name     string
 	policy   Policy
-	valueLen uint8 // of value blocks, 0 for DefaultValueLen
+	lease    uint32 // time-to-live under PolicyLease, milliseconds; else 0
+	valueLen uint8  // of value blocks, 0 for DefaultValueLen
 	// keepValues keeps value blocks although nobody has a lock there.
 	keepValues bool
 	// pinned keeps the lockspace although nobody is a member.
@@ -27,6 +28,10 @@ type JoinRequest struct {
 	// Name has 1 to MaxLockspaceName bytes; not kept.
 	Name   []byte
 	Policy Policy
+	// Lease is the time-to-live under PolicyLease, 1 to MaxLease milliseconds; 0 means
+	// that of a lockspace that exists. MinLease is the least that the session may
+	// have: it is told that its locks are lost before that has passed.
+	Lease, MinLease uint32
 	// Exclusive refuses a lockspace that exists, Existing one that does not.
 	Exclusive, Existing bool
 	// ValueLen is the length of value blocks, 1 to MaxValueLen; 0 means that of
@@ -39,8 +44,8 @@ type JoinRequest struct {
 
 // Join makes a session a member of the lockspace of that name, which is made if
 // it does not exist: Joined with its number. Joining twice gives the same
-// answer. Refused with Invalid, NoSession, Policy (another policy or length of
-// value blocks), Exists, NoLockspace or Limit.
+// answer. Refused with Invalid, NoSession, Policy (another policy, time-to-live or
+// length of value blocks), Lease, Exists, NoLockspace or Limit.
 func (t *Table) Join(s Session, req JoinRequest) Reply {
 	if invariants {
 		defer t.mustHold()
@@ -61,11 +66,16 @@ func (t *Table) Join(s Session, req JoinRequest) Reply {
 		return refuse(reason.NoLockspace)
 	case i < 0 && overLimit(len(t.spaces), t.limits.Lockspaces):
 		return refuse(reason.Limit)
-	case i < 0:
+	}
+	if why := t.checkLease(i, &req); why != reason.None {
+		return refuse(why)
+	}
+	if i < 0 {
 		t.lastSpace++
 		i = len(t.spaces)
 		t.spaces = append(t.spaces, space{
-			number: t.lastSpace, name: string(req.Name), policy: req.Policy, valueLen: req.ValueLen, keepValues: req.KeepValues,
+			number: t.lastSpace, name: string(req.Name), policy: req.Policy, lease: req.Lease, valueLen: req.ValueLen,
+			keepValues: req.KeepValues,
 		})
 	}
 	sp := &t.spaces[i]

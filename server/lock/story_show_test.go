@@ -27,6 +27,12 @@ func (s *story) display(c *command) (string, error) {
 			if sp.ValueLen != 0 {
 				fmt.Fprintf(&b, " length %d", sp.ValueLen)
 			}
+			if sp.Policy != PolicyFence {
+				fmt.Fprintf(&b, " policy %d", sp.Policy)
+			}
+			if sp.Lease != 0 {
+				fmt.Fprintf(&b, " lease %d ms", sp.Lease)
+			}
 			if sp.KeepValues {
 				b.WriteString(" keep")
 			}

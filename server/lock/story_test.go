@@ -21,7 +21,7 @@ var rewrite = flag.Bool("rewrite", false, "write what the stories answer into te
 // answer. Each file begins with an empty table.
 //
 //	open S... [node=N]            sessions, each its own node unless said otherwise
-//	join S NAME [policy=N] [exclusive] [existing] [length=N] [keep]
+//	join S NAME [policy=N] [lease=MS] [least=MS] [exclusive] [existing] [length=N] [keep]
 //	leave S NUMBER [force]
 //	lock S/ID RESOURCE MODE [FLAG...] [in NUMBER]
 //	convert S/ID MODE [FLAG...] [value=TEXT]
@@ -292,7 +292,8 @@ func (s *story) request(c *command) (r Reply, err error) {
 	switch c.verb {
 	case "join":
 		return t.Join(c.session, JoinRequest{
-			Name: []byte(c.words[1]), Policy: Policy(c.numbers["policy"]), Exclusive: c.options["exclusive"],
+			Name: []byte(c.words[1]), Policy: Policy(c.numbers["policy"]), Lease: uint32(c.numbers["lease"]),
+			MinLease: uint32(c.numbers["least"]), Exclusive: c.options["exclusive"],
 			Existing: c.options["existing"], ValueLen: uint8(c.numbers["length"]), KeepValues: c.options["keep"],
 		}), nil
 	case "leave":

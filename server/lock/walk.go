@@ -109,9 +109,11 @@ type EndedState struct {
 
 // SpaceState is one lockspace.
 type SpaceState struct {
-	Number     uint32
-	Name       string
-	Policy     Policy
+	Number uint32
+	Name   string
+	Policy Policy
+	// Lease is the time-to-live under PolicyLease, milliseconds; else 0.
+	Lease      uint32
 	Members    []Session
 	ValueLen   uint8
 	KeepValues bool
@@ -139,7 +141,7 @@ func (t *Table) Spaces() []SpaceState {
 	states := make([]SpaceState, 0, len(t.spaces))
 	for _, sp := range t.spaces {
 		states = append(states, SpaceState{
-			sp.number, sp.name, sp.policy, slices.Clone(sp.members), sp.valueLen, sp.keepValues, sp.generation, sp.pinned,
+			sp.number, sp.name, sp.policy, sp.lease, slices.Clone(sp.members), sp.valueLen, sp.keepValues, sp.generation, sp.pinned,
 		})
 	}
 	return states

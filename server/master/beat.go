@@ -28,6 +28,9 @@ type beats struct {
 	pending map[uint64]beat // newest to be acknowledged, by session
 	// pulse is when this server last showed that its own goroutines run in time.
 	pulse time.Time
+	// awake is how much time passed until then, without that in which this server
+	// stood still.
+	awake time.Duration
 }
 
 // beat is a sign of life that wants an answer.
@@ -114,6 +117,7 @@ func (b *beats) tick() time.Duration {
 	gap := now.Sub(b.pulse)
 	b.pulse = now
 	if gap <= b.patience {
+		b.awake += gap
 		return 0
 	}
 	for _, l := range b.lives {

@@ -3,6 +3,7 @@ package master
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"lock_gulmd/proto/gulmerr"
@@ -124,6 +125,16 @@ func (t *term) mayExpire(ctx context.Context, l *look) (bool, error) {
 			"automatic fencing is paused: too many nodes vanished at once; look for a common cause, then run gulm_tool fence resume", text)
 	}
 	return true, nil
+}
+
+// unfenced leaves of late nodes those of which nothing would wait for a fence. They
+// are expired also while fencing is paused, since nothing is done to them: their locks
+// are under leases that end in any case.
+func (t *term) unfenced(late []suspect) []suspect {
+	t.m.cfg.Machine.View(func(s *state.State) {
+		late = slices.DeleteFunc(late, func(x suspect) bool { return !s.Unfenced(x.node.Name) })
+	})
+	return late
 }
 
 // command commits a change of the breaker. That the state refuses, because

@@ -72,7 +72,10 @@ type look struct {
 	census
 	sessions []member.Session
 	// alone are the sessions whose silence ends only themselves.
-	alone    map[uint64]bool
+	alone map[uint64]bool
+	// leases are the longest times-to-live of those: their locks are not anybody
+	// else's before.
+	leases   map[uint64]time.Duration
 	seen     map[uint64]uint64
 	suspects []suspect // late nodes, each once, by name
 	ended    []suspect // late sessions that end alone
@@ -87,7 +90,10 @@ func (t *term) judge(ctx context.Context) error {
 		return err
 	}
 	may, err := t.mayExpire(ctx, l)
-	if err != nil || !may || len(l.suspects) == 0 {
+	if !may {
+		l.suspects = t.unfenced(l.suspects)
+	}
+	if err != nil || len(l.suspects) == 0 {
 		return err
 	}
 	if err := t.m.cfg.Replica.VerifyLeader(ctx); err != nil {
@@ -115,14 +121,19 @@ func (t *term) judge(ctx context.Context) error {
 
 // look returns who is late.
 func (t *term) look() *look {
-	l := &look{alone: map[uint64]bool{}, seen: map[uint64]uint64{}, census: census{missing: map[string]bool{}, known: map[string]bool{}}}
+	l := &look{
+		alone: map[uint64]bool{}, leases: map[uint64]time.Duration{}, seen: map[uint64]uint64{},
+		census: census{missing: map[string]bool{}, known: map[string]bool{}},
+	}
 	var nodes []member.Node
 	t.m.cfg.Machine.View(func(s *state.State) {
 		for _, x := range s.Members().Sessions() {
 			if !x.Frozen {
 				l.sessions = append(l.sessions, x)
 				l.seen[x.Number] = s.Seen(x.Number)
-				l.alone[x.Number] = s.EndsAlone(x)
+				if l.alone[x.Number] = s.EndsAlone(x); l.alone[x.Number] {
+					l.leases[x.Number] = time.Duration(s.LeaseOf(x.Number)) * time.Millisecond
+				}
 			}
 		}
 		nodes = append(nodes, s.Members().Nodes()...)
@@ -135,6 +146,9 @@ func (t *term) look() *look {
 	t.hear(l.sessions)
 	t.beats.counts(l.alone)
 	allowed := t.allowed(l.sessions)
+	for session, lease := range l.leases {
+		allowed[session] = max(allowed[session], lease)
+	}
 	late := t.beats.keep(allowed)
 	silent := t.beats.silent(allowed)
 	for _, n := range nodes {
@@ -151,6 +165,7 @@ func (l *look) judge(n member.Node, allowed, late, silent map[uint64]time.Durati
 		if x.Node != n.Name {
 			continue
 		}
+		s.all = append(s.all, x.Number)
 		if l.alone[x.Number] {
 			if d := late[x.Number]; d > 0 {
 				l.ended = append(l.ended, suspect{node: n, session: x, silent: d, limit: allowed[x.Number], seen: l.seen[x.Number]})
@@ -158,7 +173,6 @@ func (l *look) judge(n member.Node, allowed, late, silent map[uint64]time.Durati
 			continue
 		}
 		l.known[n.Name] = true
-		s.all = append(s.all, x.Number)
 		l.longest = max(l.longest, allowed[x.Number])
 		if silent[x.Number] > allowed[x.Number]/missingShare {
 			l.missing[n.Name] = true
@@ -223,9 +237,10 @@ func (t *term) allowed(sessions []member.Session) map[uint64]time.Duration {
 // silent session is a machine in doubt.
 func (t *term) expireNode(ctx context.Context, s suspect, why string) (bool, error) {
 	n := s.node
+	life := member.Life{Node: n.Name, Incarnation: n.Incarnation}
+	t.leases.begin(life, t.beats.heardAt(s.all))
 	result, err := t.do(ctx, state.Expire{
-		Term: t.number, Life: member.Life{Node: n.Name, Incarnation: n.Incarnation}, Session: s.session.Number, Seen: s.seen,
-		Silent: s.silent.Milliseconds(), Reason: why,
+		Term: t.number, Life: life, Session: s.session.Number, Seen: s.seen, Silent: s.silent.Milliseconds(), Reason: why,
 	})
 	switch {
 	case err != nil:
@@ -241,7 +256,7 @@ func (t *term) expireNode(ctx context.Context, s suspect, why string) (bool, err
 }
 
 // ForceExpire declares a logged-in node dead on an operator's word, also while
-// automatic fencing is paused; it is then fenced. From here on no beat of it is
+// automatic fencing is paused; it is then fenced, if anything of it waits for that. From here on no beat of it is
 // acknowledged, unless the state refuses. Errors as for Do, and ErrInvalid
 // without an operator or a reason, ErrUnknownNode, ErrWrongState.
 func (m *Master) ForceExpire(ctx context.Context, node, operator, why string) error {
@@ -257,9 +272,11 @@ func (m *Master) ForceExpire(ctx context.Context, node, operator, why string) er
 		return gulmerr.New(gulmerr.ErrUnknownNode, "node %s has never logged in", node)
 	}
 	all := m.sessions(node)
+	life := member.Life{Node: node, Incarnation: n.Incarnation}
 	t.beats.doom(all)
+	t.leases.begin(life, t.beats.heardAt(all))
 	result, err := t.do(ctx, state.Expire{
-		Term: t.number, Life: member.Life{Node: node, Incarnation: n.Incarnation}, Seen: ^uint64(0), Reason: "forced: " + why, Operator: operator,
+		Term: t.number, Life: life, Seen: ^uint64(0), Reason: "forced: " + why, Operator: operator,
 	})
 	if err == nil {
 		err = Refused(result.Reason, "node %s, which is %v", node, n.State)

@@ -23,11 +23,11 @@ const startLimit = 5 * time.Second
 // other. Workers of fences that were settled otherwise (an operator acknowledged)
 // are stopped.
 func (t *term) fence(ctx context.Context) error {
-	return t.tend(ctx, func(r *member.Registry) []member.Life { return r.Pending() }, t.fenceNode)
+	return t.tend(ctx, func(s *state.State) []member.Life { return s.Members().Pending() }, t.fenceNode)
 }
 
 // tend keeps one worker for each life that list names, as long as it does so.
-func (t *term) tend(ctx context.Context, list func(*member.Registry) []member.Life, work func(context.Context, member.Life)) error {
+func (t *term) tend(ctx context.Context, list func(*state.State) []member.Life, work func(context.Context, member.Life)) error {
 	watcher := t.m.cfg.Hub.Watch()
 	defer t.m.cfg.Hub.Unwatch(watcher)
 	workers := map[member.Life]context.CancelFunc{}
@@ -37,7 +37,7 @@ func (t *term) tend(ctx context.Context, list func(*member.Registry) []member.Li
 	defer cancel()
 	for {
 		var lives []member.Life
-		t.m.cfg.Machine.View(func(s *state.State) { lives = list(s.Members()) })
+		t.m.cfg.Machine.View(func(s *state.State) { lives = list(s) })
 		reconcile(ctx, &wg, workers, lives, work)
 		select {
 		case <-ctx.Done():

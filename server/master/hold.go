@@ -19,14 +19,26 @@ func (t *term) needsAgents(l member.Life) (needs bool) {
 	return needs
 }
 
+// waitUnfenced waits as long as the worker of a node's fence runs: the node is not
+// fenced by agents.
+func (t *term) waitUnfenced(ctx context.Context, log *slog.Logger, l member.Life) {
+	leases := false
+	t.m.cfg.Machine.View(func(s *state.State) { leases = s.Unfenced(l.Node) })
+	if leases {
+		log.Warn("node is not fenced by agents: its locks stay frozen until its lease ends")
+	} else {
+		log.Warn("node is not fenced by agents: its locks stay frozen until an operator acknowledges with fence_ack_manual")
+	}
+	<-ctx.Done()
+}
+
 // mayFence waits while a fence must not begin: while automatic fencing is paused,
 // unless an operator expired the node; while the quorum needs the node's lock
 // server; and on this server's own machine, which another master has to fence. For ever,
 // if all of the node waits for something else. It reports false if ctx ended meanwhile.
 func (t *term) mayFence(ctx context.Context, log *slog.Logger, l member.Life) bool {
 	if !t.needsAgents(l) {
-		log.Warn("node is not fenced by agents: its locks stay frozen until an operator acknowledges with fence_ack_manual")
-		<-ctx.Done()
+		t.waitUnfenced(ctx, log, l)
 		return false
 	}
 	if l.Node == t.m.cfg.Server && !t.handOver(ctx, log) {

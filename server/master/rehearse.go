@@ -54,9 +54,9 @@ func (t *term) rehearse(ctx context.Context) error {
 	})
 }
 
-func loggedIn(r *member.Registry) []member.Life {
+func loggedIn(s *state.State) []member.Life {
 	var lives []member.Life
-	for _, n := range r.Nodes() {
+	for _, n := range s.Members().Nodes() {
 		if n.State == member.LoggedIn {
 			lives = append(lives, member.Life{Node: n.Name, Incarnation: n.Incarnation})
 		}
@@ -163,7 +163,7 @@ func (m *Master) Rehearse(ctx context.Context, node string) ([]Rehearsal, error)
 		n, _ := m.node(node) // one that never logged in has outlets as well
 		lives = []member.Life{{Node: node, Incarnation: n.Incarnation}}
 	} else {
-		m.cfg.Machine.View(func(s *state.State) { lives = loggedIn(s.Members()) })
+		m.cfg.Machine.View(func(s *state.State) { lives = loggedIn(s) })
 	}
 	said, errs := make([][]Rehearsal, len(lives)), make([]error, len(lives))
 	slots := make(chan struct{}, maxRehearsals)

@@ -17,7 +17,7 @@ const holdTries = 3
 // hold lets fenced nodes that are held log in again, once nothing that was given
 // up can be done to them any more.
 func (t *term) hold(ctx context.Context) error {
-	return t.tend(ctx, func(r *member.Registry) []member.Life { return r.Held() }, t.holdNode)
+	return t.tend(ctx, func(s *state.State) []member.Life { return s.Members().Held() }, t.holdNode)
 }
 
 // holdNode waits until the settle time of a node is over, on this master's own

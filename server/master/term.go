@@ -34,6 +34,7 @@ type term struct {
 	// troubles are what nodes say of their probes.
 	troubles troubles
 	stirs    stirs
+	leases   leases
 }
 
 // begin starts the takeover of a term.
@@ -45,6 +46,7 @@ func (m *Master) begin(parent context.Context, number uint64) *term {
 	t.breaker.gone = map[member.Life]time.Time{}
 	t.stirs = newStirs()
 	t.troubles.by = map[uint64][]Trouble{}
+	t.leases.began = map[member.Life]time.Duration{}
 	go func() {
 		defer close(t.done)
 		if err := t.run(); err != nil && t.ctx.Err() == nil {
@@ -64,7 +66,7 @@ func (t *term) run() error {
 	g, ctx := errgroup.WithContext(t.ctx)
 	for _, loop := range []func(context.Context) error{
 		t.batches.propose, t.batches.finish, t.acknowledge, t.pulse, t.expire, t.fence, t.hold, t.rehearse, t.check, t.deadlines,
-		t.deadlocks, t.shed, t.stayIn,
+		t.deadlocks, t.shed, t.stayIn, t.endLeases,
 	} {
 		g.Go(func() error { return loop(ctx) })
 	}

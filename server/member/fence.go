@@ -18,6 +18,9 @@ const (
 	FenceProved
 	// FenceAcknowledged: an operator said so, by the node's name.
 	FenceAcknowledged
+	// FenceLeaseEnded: nothing was proved, nor did anything wait for that: the leases
+	// of all that the node took part in have ended.
+	FenceLeaseEnded
 )
 
 // Limits of the ledger.
@@ -40,7 +43,8 @@ type Fence struct {
 	Rounds uint32
 	// Attempts are the newest ones, oldest first.
 	Attempts []Attempt
-	// By is "method/device" of the proof, or the operator who acknowledged.
+	// By is "method/device" of the proof, or the operator who acknowledged, or the
+	// longest lease.
 	By string
 	// Power: the proof is that the machine lost its power.
 	Power bool
@@ -109,7 +113,7 @@ func (r *Registry) BeginFence(l Life) reason.Reason {
 	return reason.None
 }
 
-// SettleFence ends a pending fence as proved or acknowledged, and with it the
+// SettleFence ends a pending fence as proved, acknowledged or not needed, and with it the
 // dead life: its sessions are forgotten and returned, so that their locks can
 // be released. The node may log in again, unless something may still be done to
 // it: then it is held. Refused with NotPending.
@@ -162,11 +166,14 @@ func clip(s string) string {
 	return s
 }
 
-// NoteWord notes that an operator acknowledged a fence that was proved before.
+// settled reports whether a fence is over but for an operator's word.
+func (s FenceState) settled() bool { return s == FenceProved || s == FenceLeaseEnded }
+
+// NoteWord notes that an operator acknowledged a fence that was settled before.
 // Refused with NotPending if that is not the node's latest fence.
 func (r *Registry) NoteWord(l Life, operator string) reason.Reason {
 	n := r.node(l.Node)
-	if n == nil || n.Fence.State != FenceProved || n.Fence.Incarnation != l.Incarnation {
+	if n == nil || !n.Fence.State.settled() || n.Fence.Incarnation != l.Incarnation {
 		return reason.NotPending
 	}
 	n.Fence.Word = clip(operator)

@@ -276,7 +276,7 @@ func (l *Ledger) possible(n *Node) bool {
 	last := uint64(0)
 	for i := range l.Past {
 		f := &l.Past[i]
-		if f.State != FenceProved && f.State != FenceAcknowledged || f.Incarnation <= last || f.Incarnation >= n.Incarnation ||
+		if f.State < FenceProved || f.State > FenceLeaseEnded || f.Incarnation <= last || f.Incarnation >= n.Incarnation ||
 			f.Incarnation >= n.Fence.Incarnation || len(f.Attempts) > MaxPastAttempts {
 			return false
 		}

@@ -126,6 +126,8 @@ func TestMoves(t *testing.T) {
 		{"prove", settle(now, FenceProved), pendingOnly(Fenced)},
 		{"prove another life", settle(Life{"n", 2}, FenceProved), stay(reason.NotPending)},
 		{"acknowledge", settle(now, FenceAcknowledged), pendingOnly(Fenced)},
+		{"lease ended", settle(now, FenceLeaseEnded), pendingOnly(Fenced)},
+		{"lease ended of another life", settle(Life{"n", 2}, FenceLeaseEnded), stay(reason.NotPending)},
 		{"acknowledge another life", settle(Life{"n", 0}, FenceAcknowledged), stay(reason.NotPending)},
 		{"another node's fence", settle(Life{"m", 1}, FenceProved), stay(reason.NotPending)},
 		{"saw", func(r *Registry) reason.Reason { r.SawNode("n", 9); return none }, stay(none)},

@@ -62,7 +62,7 @@ func operate(r *Registry, pick func(n int) int, index uint64) string {
 		m := ManualFence{Operator: "root", Stamp: stamp, Attempts: make([]Attempt, pick(7))}
 		return fmt.Sprintf("manual %v: %v", m, r.NoteManual(node, m))
 	}
-	as := []FenceState{FenceProved, FenceAcknowledged}[pick(2)]
+	as := []FenceState{FenceProved, FenceAcknowledged, FenceLeaseEnded}[pick(3)]
 	sessions, why := r.SettleFence(life, as, "by", stamp)
 	if why == reason.None && as == FenceProved && pick(2) == 0 {
 		r.NotePower(life)

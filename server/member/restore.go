@@ -82,12 +82,12 @@ func (r *Registry) sameLogin() bool {
 func (n *Node) possible() bool {
 	f := &n.Fence
 	switch {
-	case n.Name == "", n.BootID == "", n.Incarnation == 0, n.State > Fenced, f.State > FenceAcknowledged:
+	case n.Name == "", n.BootID == "", n.Incarnation == 0, n.State > Fenced, f.State > FenceLeaseEnded:
 		return false
 	case (f.State == FenceNone) != (f.Incarnation == 0), f.Incarnation > n.Incarnation:
 		return false
 	case (n.State == Expired) != (f.State == FenceWanted), f.Power && f.State != FenceProved, f.State == FenceNone && f.Operator != "",
-		f.Word != "" && f.State != FenceProved:
+		f.Word != "" && !f.State.settled():
 		return false
 	case !n.Ledger.possible(n), n.Ledger.Held && !f.Late:
 		return false

@@ -33,6 +33,7 @@ var rewrite = flag.Bool("rewrite", false, "write what the stories answer into te
 //	power NODE INCARNATION            its proof is that it lost its power
 //	operator NODE INCARNATION WHO     expired it by force
 //	prove NODE INCARNATION BY         acknowledge NODE INCARNATION BY
+//	lease-ended NODE INCARNATION BY   word NODE INCARNATION BY
 //	show                              pending
 //
 // WORD*N stands for WORD N times, - for nothing.
@@ -100,7 +101,7 @@ type story struct {
 
 // arity is how many words each command needs.
 var arity = map[string]int{
-	"at": 1, "login": 3, "logout": 1, "saw": 1, "expire": 3, "begin": 2, "attempt": 5, "prove": 3, "acknowledge": 3,
+	"at": 1, "login": 3, "logout": 1, "saw": 1, "expire": 3, "begin": 2, "attempt": 5, "prove": 3, "acknowledge": 3, "lease-ended": 3, "word": 3,
 	"show": 0, "pending": 0, "start": 4, "release": 2, "see": 5, "manual": 3,
 	"power": 2, "operator": 3,
 }
@@ -222,6 +223,10 @@ func (s *story) ledger(verb string, l Life, words []string, numbers map[string]u
 		why = r.Release(l)
 	case "prove":
 		sessions, why = r.SettleFence(l, FenceProved, words[0], stamp)
+	case "lease-ended":
+		sessions, why = r.SettleFence(l, FenceLeaseEnded, words[0], stamp)
+	case "word":
+		why = r.NoteWord(l, words[0])
 	case "acknowledge":
 		sessions, why = r.SettleFence(l, FenceAcknowledged, words[0], stamp)
 	}
@@ -242,7 +247,7 @@ func show(r *Registry) string {
 		fmt.Fprintf(&b, "%.10s: %v since %d, incarnation %d, boot %.10s, seen %d\n", n.Name, n.State, n.Since, n.Incarnation, n.BootID, n.Seen)
 		if f := n.Fence; f.State != FenceNone {
 			fmt.Fprintf(&b, "  fence of %d: %s, because %.20s(%d), %d to %d, rounds %d, by %.20s\n", f.Incarnation,
-				[]string{"", "wanted", "proved", "acknowledged"}[f.State], f.Reason, len(f.Reason), f.Wanted, f.Settled, f.Rounds, f.By)
+				[]string{"", "wanted", "proved", "acknowledged", "lease ended"}[f.State], f.Reason, len(f.Reason), f.Wanted, f.Settled, f.Rounds, f.By)
 		}
 		if f := n.Fence; f.Power || f.Operator != "" {
 			fmt.Fprintf(&b, "  power %v, operator %q\n", f.Power, f.Operator)

@@ -70,6 +70,12 @@ const (
 	// Unsettled: the node is fenced, but an attempt that was given up may still
 	// cut it off.
 	Unsettled
+	// Lease: the time-to-live is missing, belongs to no PolicyLease, is shorter than
+	// the expiry time, or too long.
+	Lease
+	// NoProof: the lockspace is under PolicyLease, so that nothing ever proves that
+	// a journal may be replayed.
+	NoProof
 )
 
 // names are the reason strings of package gulmerr.
@@ -83,6 +89,7 @@ var names = [...]string{
 	NotMounted: "NOT_MOUNTED",
 	FenceLied:  "FENCE_LIED", Paused: "PAUSED",
 	Unsettled: "NOT_FENCED",
+	Lease:     "LEASE", NoProof: "NO_PROOF",
 }
 
 // Count is the number of reasons, None included.

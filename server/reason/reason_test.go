@@ -39,6 +39,7 @@ func TestString_numbers(t *testing.T) {
 		"NO_JOURNAL", "NOT_RECOVERING", "MOUNTED", "NOT_MOUNTED",
 		"FENCE_LIED", "PAUSED",
 		"NOT_FENCED", // of a node that is held
+		"LEASE", "NO_PROOF",
 	}
 	if Count != len(want) {
 		t.Fatalf("%d reasons, %d are listed here: append the new ones", Count, len(want))

@@ -120,7 +120,7 @@ func (e *Edge) AcknowledgeFence(ctx context.Context, req *gulmv1.AcknowledgeFenc
 // Locks streams resources with their holders and waiters, from a copy of the
 // state.
 func (e *Edge) Locks(req *gulmv1.LocksRequest, stream grpc.ServerStreamingServer[gulmv1.LocksReply]) error {
-	w := &lockLister{req: req, stream: stream, names: map[uint32]string{}, nodes: map[lock.Session]string{}, now: time.Now().UnixMilli()}
+	w := &lockLister{edge: e, req: req, stream: stream, names: map[uint32]string{}, nodes: map[lock.Session]string{}, now: time.Now().UnixMilli()}
 	w.left = maxResources
 	if limit := int(req.GetLimit()); limit > 0 {
 		w.left = min(limit, maxResources)
@@ -147,6 +147,7 @@ func (e *Edge) Locks(req *gulmv1.LocksRequest, stream grpc.ServerStreamingServer
 }
 
 type lockLister struct {
+	edge   *Edge
 	req    *gulmv1.LocksRequest
 	stream grpc.ServerStreamingServer[gulmv1.LocksReply]
 	names  map[uint32]string
@@ -167,6 +168,7 @@ func (w *lockLister) add(r *lock.View) bool {
 		return true
 	}
 	out := &gulmv1.Resource{Lockspace: space, Name: bytes.Clone(r.Name)}
+	out.Policy, out.LeaseMs = w.policy(r.Lockspace)
 	for i := range r.Locks {
 		l := &r.Locks[i]
 		out.Locks = append(out.Locks, &gulmv1.Lock{
@@ -186,6 +188,9 @@ func (w *lockLister) add(r *lock.View) bool {
 func (w *lockLister) heldFor(frozen bool, lockspace uint32, owner, origin lock.Session) string {
 	if !frozen {
 		return ""
+	}
+	if text := w.heldForLease(lockspace, w.nodes[owner]); text != "" {
+		return text
 	}
 	return heldFor(w.state, lockspace, owner, origin, w.nodes[owner])
 }

@@ -64,6 +64,9 @@ func (e *Edge) ledgerToWire(s *state.State, n *member.Node) *gulmv1.FenceLedger 
 	if s.AwaitsWord(n.Name) && (n.State != member.Expired || !s.NeedsAgents(n.Name)) {
 		out.WaitsFor = waitsForWord(n.Name)
 	}
+	if text := e.waitsForLease(s, n); text != "" {
+		out.WaitsFor = text
+	}
 	return out
 }
 

@@ -200,6 +200,7 @@ func requestsFromWire(in []*gulmv1.Request) []state.Request {
 		out[i] = state.Request{
 			Seq: r.GetSeq(), Op: op, Lock: lock.ID(r.GetLock()), Lockspace: r.GetLockspace(), Name: name,
 			Mode: small[lock.Mode](r.GetMode()), Flags: lock.Flags(r.GetFlags()), Policy: small[lock.Policy](r.GetPolicy()),
+			Lease: r.GetLeaseMs(),
 			Value: value, ValueLen: uint8(r.GetValueLen()), Journals: r.GetJournals(), JID: r.GetJid(),
 			Entries: entriesFromWire(r.GetEntries()), Terms: lock.Terms{Owner: r.GetOwner(), Timeout: r.GetTimeoutMs()},
 			Range: state.Range{Owner: r.GetRangeOwner(), Start: r.GetRangeStart(), End: r.GetRangeEnd(), Skip: r.GetRangeSkip()},

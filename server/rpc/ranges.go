@@ -81,6 +81,7 @@ func (w *lockLister) addRanges(f *lock.RangeFile) bool {
 		return true
 	}
 	out := &gulmv1.RangeFile{Lockspace: space, Name: bytes.Clone(f.Name), Flock: f.Flock, Gulm: f.Gulm}
+	out.Policy, out.LeaseMs = w.policy(f.Lockspace)
 	out.Truncated = len(f.Ranges) > rangesPerFile || len(f.Waits) > rangesPerFile
 	for _, r := range f.Ranges[:min(len(f.Ranges), rangesPerFile)] {
 		out.Ranges = append(out.Ranges, &gulmv1.RangeLock{

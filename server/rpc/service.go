@@ -54,6 +54,10 @@ func (e *Edge) loginRefused(node string, why reason.Reason) error {
 			"node %s: its earlier life is fenced, but an attempt that was given up may still cut the machine off: it may log in after about %v",
 			node, held.Round(time.Second))
 	case reason.NotFenced:
+		if text := e.leaseInTheWay(node); text != "" {
+			err = gulmerr.New(gulmerr.ErrNotFenced, "node %s: its earlier life is expired; it may log in after the %s, or a reboot", node, text)
+			break
+		}
 		err = gulmerr.New(gulmerr.ErrNotFenced, "node %s: its earlier life is expired and its fence is not proved yet", node)
 	case reason.StaleIncarnation:
 		err = gulmerr.New(gulmerr.ErrStaleIncarnation,

@@ -51,6 +51,7 @@ func (e *Edge) nodeToWire(s *state.State, name string) *gulmv1.Node {
 	if n.Fence.State != member.FenceNone {
 		out.Fence = fenceToWire(&n)
 	}
+	e.addLeases(s, &n, out)
 	for _, x := range s.Members().Sessions() {
 		if x.Node != name {
 			continue
@@ -114,6 +115,9 @@ func waitingFor(quorate bool, nodes []*gulmv1.Node, waiters uint64, needed func(
 			text += "; " + neededText
 		}
 		out = append(out, text+"; or fence_ack_manual "+n.GetName())
+	}
+	for _, n := range nodes {
+		out = append(out, waitForLeases(n)...)
 	}
 	for _, n := range nodes {
 		if n.GetAwaitsWord() {

@@ -57,6 +57,8 @@ func (s *State) apply(index uint64, stamp int64, c Command) Result {
 		return result
 	case FenceAcknowledged:
 		return s.acknowledge(c, stamp)
+	case LeaseEnded:
+		return s.leaseEnded(c, stamp)
 	case ServerLeft:
 		if i, ok := slices.BinarySearch(s.left, c.Server); !ok {
 			s.left = slices.Insert(s.left, i, c.Server)
@@ -132,7 +134,7 @@ func (s *State) expire(c Expire, index uint64, stamp int64) Result {
 	if c.Term != s.term {
 		return Result{Reason: reason.StaleTerm}
 	}
-	if s.breaker.Paused && c.Operator == "" {
+	if s.breaker.Paused && c.Operator == "" && !s.Unfenced(c.Node) {
 		return Result{Reason: reason.Paused}
 	}
 	seen := c.Seen

@@ -64,7 +64,12 @@ func chooseFence(pick source, s *state.State) state.Command {
 	if pick(4) == 0 {
 		return chooseLedger(pick, s, term, life)
 	}
-	switch pick(6) {
+	if ends := s.LeaseExpired(); len(ends) > 0 && pick(2) == 0 {
+		return state.LeaseEnded{Term: term, Life: ends[pick(len(ends))], Silent: int64(pick(5)) * 5}
+	}
+	switch pick(7) {
+	case 6:
+		return state.LeaseEnded{Term: term, Life: life, Silent: int64(pick(5)) * 5}
 	case 0:
 		return state.FenceBegin{Term: term, Life: life}
 	case 1:
@@ -143,7 +148,7 @@ func chooseGroup(pick source, s *state.State) state.Group {
 // chooseRequest joins a lockspace first.
 func chooseRequest(pick source, seq, applied uint64) state.Request {
 	r := state.Request{
-		Seq: seq, Lock: lock.ID(1 + pick(locksEach)), Lockspace: 1, Name: fmt.Appendf(nil, "r%d", pick(resources)), Mode: lock.Mode(pick(6)),
+		Seq: seq, Lock: lock.ID(1 + pick(locksEach)), Lockspace: 1 + uint32(pick(4)/3), Name: fmt.Appendf(nil, "r%d", pick(resources)), Mode: lock.Mode(pick(6)),
 		Flags: []lock.Flags{
 			0, 0, 0, 0, lock.NoQueue, lock.NoCallbacks, lock.ValBlk, lock.ValBlk | lock.Persistent, lock.AltPR, lock.HeadQue,
 			lock.Recovery,
@@ -153,6 +158,9 @@ func chooseRequest(pick source, seq, applied uint64) state.Request {
 	switch {
 	case applied == 0, n == 0:
 		r.Op, r.Name, r.Flags = state.OpJoin, []byte("gfs"), 0
+		if pick(3) == 0 {
+			r.Name, r.Policy, r.Lease = []byte("app"), lock.PolicyLease, []uint32{10, 10, 10, 20, 0, 5}[pick(6)]
+		}
 	case n < 17:
 		r.Op = state.OpLock
 	case n < 27:

@@ -204,6 +204,8 @@ type Request struct {
 	// Flags are the lock engine's, or those below for OpJoin and OpLeave.
 	Flags  lock.Flags
 	Policy lock.Policy
+	// Lease is for OpJoin, milliseconds; see lock.JoinRequest.
+	Lease uint32
 	// Value is written by OpConvert and OpUnlock; not kept by Apply.
 	Value []byte
 	// ValueLen is for OpJoin.

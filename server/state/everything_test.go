@@ -31,6 +31,9 @@ func chooseAny(pick source, s *state.State) state.Command {
 				r.Lockspace = spaceOf(s, r.Lockspace)
 				if r.Op != state.OpJoin && !s.Locks().Joined(r.Lockspace, lock.Session(b.Groups[i].Session)) && pick(8) > 0 {
 					*r = state.Request{Seq: r.Seq, Op: state.OpJoin, Name: []byte([]string{"gfs", "gfs", "other"}[pick(3)])}
+					if pick(5) == 0 {
+						r.Name, r.Policy, r.Lease = []byte("app"), lock.PolicyLease, 10
+					}
 				}
 			}
 		}
@@ -340,10 +343,11 @@ type past struct {
 	crossings       map[crossing]bool
 	state           *state.State
 	expired         map[string]bool
+	leases          times
 }
 
 func snapshotOf(s *state.State) *past {
-	p := &past{state: s.Clone(), crossings: crossings(s), expired: map[string]bool{}}
+	p := &past{state: s.Clone(), crossings: crossings(s), leases: leaseTimes(s), expired: map[string]bool{}}
 	p.frozen, p.remains = frozenLocks(s)
 	f, r := frozenRanges(s)
 	for k, v := range f {
@@ -387,6 +391,9 @@ func (p *past) kept(s *state.State, c state.Command, r state.Result) error {
 		if _, still := frozenNow[k]; still {
 			continue
 		}
+		if p.leases.over(c, r, k.lockspace, node) {
+			continue
+		}
 		if node != life.Node {
 			return fmt.Errorf("%+v of %s is gone", k, node)
 		}
@@ -400,7 +407,7 @@ func (p *past) kept(s *state.State, c state.Command, r state.Result) error {
 		}
 		_, has := p.state.Journals().Space(k.lockspace)
 		switch {
-		case node == life.Node:
+		case node == life.Node, p.leases.over(c, r, k.lockspace, node):
 		case !has && !p.expired[node] && dropped(c, r):
 		case p.expired[node] || !recovered(c, r):
 			if k.mode == lock.NL && len(k.name) > 3 { // a read range may have become part of a written one

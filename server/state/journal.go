@@ -75,6 +75,8 @@ func (s *State) mount(session lock.Session, req *Request) lock.Reply {
 		return lock.Reply{Reason: reason.Invalid}
 	case !s.locks.Joined(req.Lockspace, session):
 		return lock.Reply{Reason: reason.NoLockspace}
+	case s.locks.PolicyOf(req.Lockspace) == lock.PolicyLease:
+		return lock.Reply{Reason: reason.NoProof}
 	}
 	_, journals := s.journals.Space(req.Lockspace)
 	m, why := s.journals.Mount(journal.MountRequest{

@@ -103,13 +103,14 @@ func dropped(c state.Command, r state.Result) bool {
 // remains go only by the word of a mounter that a journal is replayed, or, if that
 // was said while their node was expired again, with the proof of that fence. In a
 // lockspace without journals they go by a GULM drop, unless their node is expired.
+// In a lockspace under PolicyLease both go when its time has passed as well.
 func TestLaw_frozenStay(t *testing.T) {
-	var buried, released, late int
+	var buried, released, late, leased int
 	for seed := range uint64(60) {
 		s := state.New()
 		for i, c := range script(seeded(500+seed), 700) {
 			frozen, remains := frozenLocks(s)
-			journals := s.Journals().Clone()
+			journals, times := s.Journals().Clone(), leaseTimes(s)
 			expired := map[string]bool{}
 			for _, l := range s.Members().Pending() {
 				expired[l.Node] = true
@@ -119,6 +120,10 @@ func TestLaw_frozenStay(t *testing.T) {
 			life := settled(c, r)
 			for k, node := range frozen {
 				if _, still := frozenNow[k]; still {
+					continue
+				}
+				if times.over(c, r, k.lockspace, node) {
+					leased++
 					continue
 				}
 				if node != life.Node {
@@ -137,6 +142,7 @@ func TestLaw_frozenStay(t *testing.T) {
 				}
 				_, has := journals.Space(k.lockspace)
 				switch {
+				case times.over(c, r, k.lockspace, node):
 				case node == life.Node:
 					late++
 				case !has && !expired[node] && dropped(c, r):
@@ -151,8 +157,8 @@ func TestLaw_frozenStay(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Logf("%d became remains, %d were released after a replay, %d after a later fence", buried, released, late)
-	if buried < 20 || released < 20 {
+	t.Logf("%d became remains, %d were released after a replay, %d after a later fence, %d with a lease", buried, released, late, leased)
+	if buried < 20 || released < 20 || leased < 3 {
 		t.Error("the logs hardly touch a journal")
 	}
 }

@@ -215,7 +215,7 @@ func TestLaw_rapid(t *testing.T) {
 	})
 }
 
-// stillPending: a fence that is wanted stays so but for the two commands that
+// stillPending: a fence that is wanted stays so but for the three commands that
 // settle it.
 func stillPending(before []member.Life, s *state.State, c state.Command) error {
 	after := s.Members().Pending()
@@ -225,6 +225,8 @@ func stillPending(before []member.Life, s *state.State, c state.Command) error {
 		case state.FenceProved:
 			settled = c.Life
 		case state.FenceAcknowledged:
+			settled = c.Life
+		case state.LeaseEnded:
 			settled = c.Life
 		}
 		if !slices.Contains(after, l) && settled != l {

@@ -52,25 +52,36 @@ func (s *State) concede(node string) {
 	}
 }
 
-// policies says for each policy whether a node is, or left something, under it,
-// and whether it is a server.
-func (s *State) policies(n *member.Node) (fence, manual, server bool) {
-	owners := []lock.Session{lock.OrphansOf(n.Number), lock.RemainsOf(n.Number)}
-	for _, x := range s.members.Sessions() {
-		if x.Node == n.Name {
-			owners = append(owners, lock.Session(x.Number))
-			server = server || x.Flags.Has(member.Server)
+// under says under which policies a node is, or left something, and whether it is a
+// server.
+type under struct{ fence, manual, lease, server bool }
+
+// leaseOnly: nothing but the end of leases is waited for.
+func (u under) leaseOnly() bool { return u.lease && !u.fence && !u.manual && !u.server }
+
+// add notes a policy.
+func (u *under) add(p lock.Policy) {
+	u.fence, u.manual, u.lease = u.fence || p == lock.PolicyFence, u.manual || p == lock.PolicyManual, u.lease || p == lock.PolicyLease
+}
+
+func (s *State) policies(n *member.Node) under {
+	var u under
+	for _, o := range s.ownersOf(n) {
+		of := s.locks.Policies(o)
+		for p := range of {
+			if of[p] {
+				u.add(lock.Policy(p))
+			}
 		}
 	}
-	for _, o := range owners {
-		under := s.locks.Policies(o)
-		fence, manual = fence || under[lock.PolicyFence], manual || under[lock.PolicyManual]
+	for _, x := range s.members.Sessions() {
+		u.server = u.server || x.Node == n.Name && x.Flags.Has(member.Server)
 	}
+	// A journal that it gave up before it failed: nobody may replay it without proof.
 	for _, lockspace := range s.journals.LeftIn(n.Name) {
-		p := s.locks.PolicyOf(lockspace)
-		fence, manual = fence || p == lock.PolicyFence, manual || p == lock.PolicyManual
+		u.add(s.locks.PolicyOf(lockspace))
 	}
-	return fence, manual, server
+	return u
 }
 
 // NeedsAgents reports whether a node, if it is expired, is to be fenced by agents:
@@ -80,8 +91,8 @@ func (s *State) NeedsAgents(name string) bool {
 	if !known {
 		return false
 	}
-	fence, manual, server := s.policies(&n)
-	return fence || server || !manual
+	u := s.policies(&n)
+	return u.fence || u.server || !u.manual && !u.lease
 }
 
 // AwaitsWord reports whether something that a node held waits until an operator
@@ -94,8 +105,7 @@ func (s *State) AwaitsWord(name string) bool {
 	if s.waitsForWord(&n) {
 		return true
 	}
-	_, manual, _ := s.policies(&n)
-	return manual && n.State == member.Expired
+	return s.policies(&n).manual && n.State == member.Expired
 }
 
 // Awaiting counts the locks and byte ranges that a node left and that wait for an

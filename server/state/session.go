@@ -185,6 +185,7 @@ func (s *State) join(session lock.Session, req *Request) lock.Reply {
 	}
 	return s.locks.Join(session, lock.JoinRequest{
 		Name: req.Name, Policy: req.Policy, ValueLen: req.ValueLen, Exclusive: req.Flags&JoinExclusive != 0,
+		Lease: req.Lease, MinLease: s.leastLease(session),
 		Existing: req.Flags&JoinExisting != 0, KeepValues: req.Flags&JoinKeepValues != 0,
 	})
 }

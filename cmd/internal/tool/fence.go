@@ -119,7 +119,7 @@ func (c *Cluster) pending(ctx context.Context, name string) (*gulmv1.Node, error
 // settled tells how the latest fence ended, "" if there was none.
 func settled(f *gulmv1.Fence) string {
 	switch f.GetState() {
-	case gulmv1.FenceState_FENCE_STATE_PROVED, gulmv1.FenceState_FENCE_STATE_ACKNOWLEDGED:
+	case gulmv1.FenceState_FENCE_STATE_PROVED, gulmv1.FenceState_FENCE_STATE_ACKNOWLEDGED, gulmv1.FenceState_FENCE_STATE_LEASE_ENDED:
 		return fmt.Sprintf(" (its latest fence was %s by %s at %s)", FenceState(f.GetState()), Line(f.GetBy()), Stamp(f.GetSettledMs()))
 	}
 	return ""

@@ -885,7 +885,10 @@ type RangeFile struct {
 	// the order in which they are granted.
 	Ranges []*RangeLock `protobuf:"bytes,4,rep,name=ranges,proto3" json:"ranges,omitempty"`
 	// True if there are more of them than are listed.
-	Truncated     bool `protobuf:"varint,5,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	Truncated bool `protobuf:"varint,5,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	// As in Resource.
+	Policy        Policy `protobuf:"varint,60,opt,name=policy,proto3,enum=gulm.v1.Policy" json:"policy,omitempty"`
+	LeaseMs       uint32 `protobuf:"varint,61,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -960,6 +963,20 @@ func (x *RangeFile) GetTruncated() bool {
 		return x.Truncated
 	}
 	return false
+}
+
+func (x *RangeFile) GetPolicy() Policy {
+	if x != nil {
+		return x.Policy
+	}
+	return Policy_POLICY_FENCE
+}
+
+func (x *RangeFile) GetLeaseMs() uint32 {
+	if x != nil {
+		return x.LeaseMs
+	}
+	return 0
 }
 
 type RangeLock struct {
@@ -1127,10 +1144,13 @@ func (x *RangeLock) GetTimeoutMs() uint32 {
 }
 
 type Resource struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Lockspace     string                 `protobuf:"bytes,1,opt,name=lockspace,proto3" json:"lockspace,omitempty"`
-	Name          []byte                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Locks         []*Lock                `protobuf:"bytes,3,rep,name=locks,proto3" json:"locks,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Lockspace string                 `protobuf:"bytes,1,opt,name=lockspace,proto3" json:"lockspace,omitempty"`
+	Name      []byte                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Locks     []*Lock                `protobuf:"bytes,3,rep,name=locks,proto3" json:"locks,omitempty"`
+	// The lockspace's policy, and its time-to-live under POLICY_LEASE.
+	Policy        Policy `protobuf:"varint,60,opt,name=policy,proto3,enum=gulm.v1.Policy" json:"policy,omitempty"`
+	LeaseMs       uint32 `protobuf:"varint,61,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1184,6 +1204,20 @@ func (x *Resource) GetLocks() []*Lock {
 		return x.Locks
 	}
 	return nil
+}
+
+func (x *Resource) GetPolicy() Policy {
+	if x != nil {
+		return x.Policy
+	}
+	return Policy_POLICY_FENCE
+}
+
+func (x *Resource) GetLeaseMs() uint32 {
+	if x != nil {
+		return x.LeaseMs
+	}
+	return 0
 }
 
 type Lock struct {
@@ -3414,14 +3448,16 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x18\n" +
 	"\asession\x18\x03 \x01(\x04R\asession\x12\x12\n" +
-	"\x04lock\x18\x04 \x01(\x04R\x04lock\"\xb1\x01\n" +
+	"\x04lock\x18\x04 \x01(\x04R\x04lock\"\xf5\x01\n" +
 	"\tRangeFile\x12\x1c\n" +
 	"\tlockspace\x18\x01 \x01(\tR\tlockspace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x12\x14\n" +
 	"\x05flock\x18\x03 \x01(\bR\x05flock\x12\x12\n" +
 	"\x04gulm\x18- \x01(\bR\x04gulm\x12*\n" +
 	"\x06ranges\x18\x04 \x03(\v2\x12.gulm.v1.RangeLockR\x06ranges\x12\x1c\n" +
-	"\ttruncated\x18\x05 \x01(\bR\ttruncated\"\xa0\x03\n" +
+	"\ttruncated\x18\x05 \x01(\bR\ttruncated\x12'\n" +
+	"\x06policy\x18< \x01(\x0e2\x0f.gulm.v1.PolicyR\x06policy\x12\x19\n" +
+	"\blease_ms\x18= \x01(\rR\aleaseMs\"\xa0\x03\n" +
 	"\tRangeLock\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x12\x14\n" +
@@ -3439,11 +3475,13 @@ const file_gulm_v1_admin_proto_rawDesc = "" +
 	"\rmore_blockers\x18\r \x01(\bR\fmoreBlockers\x12\x19\n" +
 	"\bheld_for\x18F \x01(\tR\aheldFor\x12\x1d\n" +
 	"\n" +
-	"timeout_ms\x18K \x01(\rR\ttimeoutMs\"a\n" +
+	"timeout_ms\x18K \x01(\rR\ttimeoutMs\"\xa5\x01\n" +
 	"\bResource\x12\x1c\n" +
 	"\tlockspace\x18\x01 \x01(\tR\tlockspace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x12#\n" +
-	"\x05locks\x18\x03 \x03(\v2\r.gulm.v1.LockR\x05locks\"\xc2\x03\n" +
+	"\x05locks\x18\x03 \x03(\v2\r.gulm.v1.LockR\x05locks\x12'\n" +
+	"\x06policy\x18< \x01(\x0e2\x0f.gulm.v1.PolicyR\x06policy\x12\x19\n" +
+	"\blease_ms\x18= \x01(\rR\aleaseMs\"\xc2\x03\n" +
 	"\x04Lock\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x12\x12\n" +
@@ -3698,9 +3736,9 @@ var file_gulm_v1_admin_proto_goTypes = []any{
 	(ServerRole)(0),                 // 46: gulm.v1.ServerRole
 	(*Node)(nil),                    // 47: gulm.v1.Node
 	(*Fence)(nil),                   // 48: gulm.v1.Fence
-	(Mode)(0),                       // 49: gulm.v1.Mode
-	(*RangeConflict)(nil),           // 50: gulm.v1.RangeConflict
-	(Policy)(0),                     // 51: gulm.v1.Policy
+	(Policy)(0),                     // 49: gulm.v1.Policy
+	(Mode)(0),                       // 50: gulm.v1.Mode
+	(*RangeConflict)(nil),           // 51: gulm.v1.RangeConflict
 	(NodeState)(0),                  // 52: gulm.v1.NodeState
 	(*FenceAttempt)(nil),            // 53: gulm.v1.FenceAttempt
 }
@@ -3715,61 +3753,63 @@ var file_gulm_v1_admin_proto_depIdxs = []int32{
 	11, // 7: gulm.v1.LocksReply.range_files:type_name -> gulm.v1.RangeFile
 	10, // 8: gulm.v1.LocksReply.deadlocks:type_name -> gulm.v1.Deadlock
 	12, // 9: gulm.v1.RangeFile.ranges:type_name -> gulm.v1.RangeLock
-	49, // 10: gulm.v1.RangeLock.mode:type_name -> gulm.v1.Mode
-	50, // 11: gulm.v1.RangeLock.blockers:type_name -> gulm.v1.RangeConflict
-	14, // 12: gulm.v1.Resource.locks:type_name -> gulm.v1.Lock
-	0,  // 13: gulm.v1.Lock.queue:type_name -> gulm.v1.Queue
-	49, // 14: gulm.v1.Lock.granted:type_name -> gulm.v1.Mode
-	49, // 15: gulm.v1.Lock.requested:type_name -> gulm.v1.Mode
-	15, // 16: gulm.v1.Lock.blockers:type_name -> gulm.v1.LockBlocker
-	18, // 17: gulm.v1.JournalsReply.lockspaces:type_name -> gulm.v1.JournalSpace
-	19, // 18: gulm.v1.JournalSpace.journals:type_name -> gulm.v1.JournalInfo
-	20, // 19: gulm.v1.JournalSpace.mounts:type_name -> gulm.v1.MountInfo
-	51, // 20: gulm.v1.JournalSpace.policy:type_name -> gulm.v1.Policy
-	1,  // 21: gulm.v1.JournalInfo.state:type_name -> gulm.v1.JournalState
-	2,  // 22: gulm.v1.MountInfo.state:type_name -> gulm.v1.MountState
-	32, // 23: gulm.v1.TimeoutsReply.nodes:type_name -> gulm.v1.NodeTimeouts
-	33, // 24: gulm.v1.NodeTimeouts.methods:type_name -> gulm.v1.MethodTimeouts
-	34, // 25: gulm.v1.MethodTimeouts.steps:type_name -> gulm.v1.StepTimeouts
-	37, // 26: gulm.v1.FencesReply.nodes:type_name -> gulm.v1.FenceLedger
-	52, // 27: gulm.v1.FenceLedger.state:type_name -> gulm.v1.NodeState
-	48, // 28: gulm.v1.FenceLedger.fence:type_name -> gulm.v1.Fence
-	48, // 29: gulm.v1.FenceLedger.past:type_name -> gulm.v1.Fence
-	38, // 30: gulm.v1.FenceLedger.outlets:type_name -> gulm.v1.FenceOutlet
-	39, // 31: gulm.v1.FenceLedger.manual:type_name -> gulm.v1.ManualFence
-	53, // 32: gulm.v1.ManualFence.attempts:type_name -> gulm.v1.FenceAttempt
-	42, // 33: gulm.v1.RehearseFenceReply.outlets:type_name -> gulm.v1.FenceRehearsal
-	38, // 34: gulm.v1.FenceRehearsal.outlet:type_name -> gulm.v1.FenceOutlet
-	39, // 35: gulm.v1.RecordFenceRequest.fence:type_name -> gulm.v1.ManualFence
-	3,  // 36: gulm.v1.AdminService.Status:input_type -> gulm.v1.StatusRequest
-	6,  // 37: gulm.v1.AdminService.Shutdown:input_type -> gulm.v1.ShutdownRequest
-	8,  // 38: gulm.v1.AdminService.Locks:input_type -> gulm.v1.LocksRequest
-	16, // 39: gulm.v1.AdminService.Journals:input_type -> gulm.v1.JournalsRequest
-	21, // 40: gulm.v1.AdminService.ForceExpire:input_type -> gulm.v1.ForceExpireRequest
-	23, // 41: gulm.v1.AdminService.AcknowledgeFence:input_type -> gulm.v1.AcknowledgeFenceRequest
-	26, // 42: gulm.v1.AdminService.PauseFencing:input_type -> gulm.v1.PauseFencingRequest
-	28, // 43: gulm.v1.AdminService.ResumeFencing:input_type -> gulm.v1.ResumeFencingRequest
-	30, // 44: gulm.v1.AdminService.Timeouts:input_type -> gulm.v1.TimeoutsRequest
-	35, // 45: gulm.v1.AdminService.Fences:input_type -> gulm.v1.FencesRequest
-	40, // 46: gulm.v1.AdminService.RehearseFence:input_type -> gulm.v1.RehearseFenceRequest
-	43, // 47: gulm.v1.AdminService.RecordFence:input_type -> gulm.v1.RecordFenceRequest
-	4,  // 48: gulm.v1.AdminService.Status:output_type -> gulm.v1.StatusReply
-	7,  // 49: gulm.v1.AdminService.Shutdown:output_type -> gulm.v1.ShutdownReply
-	9,  // 50: gulm.v1.AdminService.Locks:output_type -> gulm.v1.LocksReply
-	17, // 51: gulm.v1.AdminService.Journals:output_type -> gulm.v1.JournalsReply
-	22, // 52: gulm.v1.AdminService.ForceExpire:output_type -> gulm.v1.ForceExpireReply
-	24, // 53: gulm.v1.AdminService.AcknowledgeFence:output_type -> gulm.v1.AcknowledgeFenceReply
-	27, // 54: gulm.v1.AdminService.PauseFencing:output_type -> gulm.v1.PauseFencingReply
-	29, // 55: gulm.v1.AdminService.ResumeFencing:output_type -> gulm.v1.ResumeFencingReply
-	31, // 56: gulm.v1.AdminService.Timeouts:output_type -> gulm.v1.TimeoutsReply
-	36, // 57: gulm.v1.AdminService.Fences:output_type -> gulm.v1.FencesReply
-	41, // 58: gulm.v1.AdminService.RehearseFence:output_type -> gulm.v1.RehearseFenceReply
-	44, // 59: gulm.v1.AdminService.RecordFence:output_type -> gulm.v1.RecordFenceReply
-	48, // [48:60] is the sub-list for method output_type
-	36, // [36:48] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	49, // 10: gulm.v1.RangeFile.policy:type_name -> gulm.v1.Policy
+	50, // 11: gulm.v1.RangeLock.mode:type_name -> gulm.v1.Mode
+	51, // 12: gulm.v1.RangeLock.blockers:type_name -> gulm.v1.RangeConflict
+	14, // 13: gulm.v1.Resource.locks:type_name -> gulm.v1.Lock
+	49, // 14: gulm.v1.Resource.policy:type_name -> gulm.v1.Policy
+	0,  // 15: gulm.v1.Lock.queue:type_name -> gulm.v1.Queue
+	50, // 16: gulm.v1.Lock.granted:type_name -> gulm.v1.Mode
+	50, // 17: gulm.v1.Lock.requested:type_name -> gulm.v1.Mode
+	15, // 18: gulm.v1.Lock.blockers:type_name -> gulm.v1.LockBlocker
+	18, // 19: gulm.v1.JournalsReply.lockspaces:type_name -> gulm.v1.JournalSpace
+	19, // 20: gulm.v1.JournalSpace.journals:type_name -> gulm.v1.JournalInfo
+	20, // 21: gulm.v1.JournalSpace.mounts:type_name -> gulm.v1.MountInfo
+	49, // 22: gulm.v1.JournalSpace.policy:type_name -> gulm.v1.Policy
+	1,  // 23: gulm.v1.JournalInfo.state:type_name -> gulm.v1.JournalState
+	2,  // 24: gulm.v1.MountInfo.state:type_name -> gulm.v1.MountState
+	32, // 25: gulm.v1.TimeoutsReply.nodes:type_name -> gulm.v1.NodeTimeouts
+	33, // 26: gulm.v1.NodeTimeouts.methods:type_name -> gulm.v1.MethodTimeouts
+	34, // 27: gulm.v1.MethodTimeouts.steps:type_name -> gulm.v1.StepTimeouts
+	37, // 28: gulm.v1.FencesReply.nodes:type_name -> gulm.v1.FenceLedger
+	52, // 29: gulm.v1.FenceLedger.state:type_name -> gulm.v1.NodeState
+	48, // 30: gulm.v1.FenceLedger.fence:type_name -> gulm.v1.Fence
+	48, // 31: gulm.v1.FenceLedger.past:type_name -> gulm.v1.Fence
+	38, // 32: gulm.v1.FenceLedger.outlets:type_name -> gulm.v1.FenceOutlet
+	39, // 33: gulm.v1.FenceLedger.manual:type_name -> gulm.v1.ManualFence
+	53, // 34: gulm.v1.ManualFence.attempts:type_name -> gulm.v1.FenceAttempt
+	42, // 35: gulm.v1.RehearseFenceReply.outlets:type_name -> gulm.v1.FenceRehearsal
+	38, // 36: gulm.v1.FenceRehearsal.outlet:type_name -> gulm.v1.FenceOutlet
+	39, // 37: gulm.v1.RecordFenceRequest.fence:type_name -> gulm.v1.ManualFence
+	3,  // 38: gulm.v1.AdminService.Status:input_type -> gulm.v1.StatusRequest
+	6,  // 39: gulm.v1.AdminService.Shutdown:input_type -> gulm.v1.ShutdownRequest
+	8,  // 40: gulm.v1.AdminService.Locks:input_type -> gulm.v1.LocksRequest
+	16, // 41: gulm.v1.AdminService.Journals:input_type -> gulm.v1.JournalsRequest
+	21, // 42: gulm.v1.AdminService.ForceExpire:input_type -> gulm.v1.ForceExpireRequest
+	23, // 43: gulm.v1.AdminService.AcknowledgeFence:input_type -> gulm.v1.AcknowledgeFenceRequest
+	26, // 44: gulm.v1.AdminService.PauseFencing:input_type -> gulm.v1.PauseFencingRequest
+	28, // 45: gulm.v1.AdminService.ResumeFencing:input_type -> gulm.v1.ResumeFencingRequest
+	30, // 46: gulm.v1.AdminService.Timeouts:input_type -> gulm.v1.TimeoutsRequest
+	35, // 47: gulm.v1.AdminService.Fences:input_type -> gulm.v1.FencesRequest
+	40, // 48: gulm.v1.AdminService.RehearseFence:input_type -> gulm.v1.RehearseFenceRequest
+	43, // 49: gulm.v1.AdminService.RecordFence:input_type -> gulm.v1.RecordFenceRequest
+	4,  // 50: gulm.v1.AdminService.Status:output_type -> gulm.v1.StatusReply
+	7,  // 51: gulm.v1.AdminService.Shutdown:output_type -> gulm.v1.ShutdownReply
+	9,  // 52: gulm.v1.AdminService.Locks:output_type -> gulm.v1.LocksReply
+	17, // 53: gulm.v1.AdminService.Journals:output_type -> gulm.v1.JournalsReply
+	22, // 54: gulm.v1.AdminService.ForceExpire:output_type -> gulm.v1.ForceExpireReply
+	24, // 55: gulm.v1.AdminService.AcknowledgeFence:output_type -> gulm.v1.AcknowledgeFenceReply
+	27, // 56: gulm.v1.AdminService.PauseFencing:output_type -> gulm.v1.PauseFencingReply
+	29, // 57: gulm.v1.AdminService.ResumeFencing:output_type -> gulm.v1.ResumeFencingReply
+	31, // 58: gulm.v1.AdminService.Timeouts:output_type -> gulm.v1.TimeoutsReply
+	36, // 59: gulm.v1.AdminService.Fences:output_type -> gulm.v1.FencesReply
+	41, // 60: gulm.v1.AdminService.RehearseFence:output_type -> gulm.v1.RehearseFenceReply
+	44, // 61: gulm.v1.AdminService.RecordFence:output_type -> gulm.v1.RecordFenceReply
+	50, // [50:62] is the sub-list for method output_type
+	38, // [38:50] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_gulm_v1_admin_proto_init() }

@@ -31,6 +31,8 @@ const (
 	FenceState_FENCE_STATE_WANTED       FenceState = 1
 	FenceState_FENCE_STATE_PROVED       FenceState = 2
 	FenceState_FENCE_STATE_ACKNOWLEDGED FenceState = 3
+	// The leases of all that the node took part in have ended. Nothing is proved.
+	FenceState_FENCE_STATE_LEASE_ENDED FenceState = 4
 )
 
 // Enum value maps for FenceState.
@@ -40,12 +42,14 @@ var (
 		1: "FENCE_STATE_WANTED",
 		2: "FENCE_STATE_PROVED",
 		3: "FENCE_STATE_ACKNOWLEDGED",
+		4: "FENCE_STATE_LEASE_ENDED",
 	}
 	FenceState_value = map[string]int32{
 		"FENCE_STATE_NONE":         0,
 		"FENCE_STATE_WANTED":       1,
 		"FENCE_STATE_PROVED":       2,
 		"FENCE_STATE_ACKNOWLEDGED": 3,
+		"FENCE_STATE_LEASE_ENDED":  4,
 	}
 )
 
@@ -605,10 +609,13 @@ type Node struct {
 	// and it has logged in again. `incarnation` of AcknowledgeFence is fence's then.
 	AwaitsWord bool `protobuf:"varint,41,opt,name=awaits_word,json=awaitsWord,proto3" json:"awaits_word,omitempty"`
 	// True while it is expired and no agent is going to fence it: all of it waits for
-	// the operator.
+	// the operator, or for leases.
 	NoAgents bool `protobuf:"varint,70,opt,name=no_agents,json=noAgents,proto3" json:"no_agents,omitempty"`
 	// What the node left and an operator must acknowledge: locks and byte ranges.
-	Awaiting      uint64 `protobuf:"varint,71,opt,name=awaiting,proto3" json:"awaiting,omitempty"`
+	Awaiting uint64 `protobuf:"varint,71,opt,name=awaiting,proto3" json:"awaiting,omitempty"`
+	// The lockspaces under POLICY_LEASE that the node has joined; of an expired one
+	// those whose leases have not ended yet.
+	Leases        []*Lease `protobuf:"bytes,60,rep,name=leases,proto3" json:"leases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -748,6 +755,87 @@ func (x *Node) GetAwaiting() uint64 {
 	return 0
 }
 
+func (x *Node) GetLeases() []*Lease {
+	if x != nil {
+		return x.Leases
+	}
+	return nil
+}
+
+// Lease is what keeps locks of an expired node under POLICY_LEASE.
+type Lease struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Lockspace string                 `protobuf:"bytes,1,opt,name=lockspace,proto3" json:"lockspace,omitempty"`
+	// The lockspace's time-to-live, and how much of it is left by the master's clock:
+	// -1 if the node is not expired, or this server does not serve. Another master
+	// counts from the beginning.
+	TimeMs int64 `protobuf:"varint,2,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	LeftMs int64 `protobuf:"varint,3,opt,name=left_ms,json=leftMs,proto3" json:"left_ms,omitempty"`
+	// The node's locks and ranges there. If there are none, its return waits for the
+	// lease and nothing else.
+	Locks         uint64 `protobuf:"varint,4,opt,name=locks,proto3" json:"locks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lease) Reset() {
+	*x = Lease{}
+	mi := &file_gulm_v1_core_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lease) ProtoMessage() {}
+
+func (x *Lease) ProtoReflect() protoreflect.Message {
+	mi := &file_gulm_v1_core_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lease.ProtoReflect.Descriptor instead.
+func (*Lease) Descriptor() ([]byte, []int) {
+	return file_gulm_v1_core_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Lease) GetLockspace() string {
+	if x != nil {
+		return x.Lockspace
+	}
+	return ""
+}
+
+func (x *Lease) GetTimeMs() int64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
+func (x *Lease) GetLeftMs() int64 {
+	if x != nil {
+		return x.LeftMs
+	}
+	return 0
+}
+
+func (x *Lease) GetLocks() uint64 {
+	if x != nil {
+		return x.Locks
+	}
+	return 0
+}
+
 type Session struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Session  uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -774,7 +862,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_gulm_v1_core_proto_msgTypes[9]
+	mi := &file_gulm_v1_core_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -786,7 +874,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_core_proto_msgTypes[9]
+	mi := &file_gulm_v1_core_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -799,7 +887,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_core_proto_rawDescGZIP(), []int{9}
+	return file_gulm_v1_core_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Session) GetSession() uint64 {
@@ -915,7 +1003,7 @@ type Fence struct {
 
 func (x *Fence) Reset() {
 	*x = Fence{}
-	mi := &file_gulm_v1_core_proto_msgTypes[10]
+	mi := &file_gulm_v1_core_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -927,7 +1015,7 @@ func (x *Fence) String() string {
 func (*Fence) ProtoMessage() {}
 
 func (x *Fence) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_core_proto_msgTypes[10]
+	mi := &file_gulm_v1_core_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -940,7 +1028,7 @@ func (x *Fence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fence.ProtoReflect.Descriptor instead.
 func (*Fence) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_core_proto_rawDescGZIP(), []int{10}
+	return file_gulm_v1_core_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Fence) GetNode() string {
@@ -1046,7 +1134,7 @@ type FenceAttempt struct {
 
 func (x *FenceAttempt) Reset() {
 	*x = FenceAttempt{}
-	mi := &file_gulm_v1_core_proto_msgTypes[11]
+	mi := &file_gulm_v1_core_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1146,7 @@ func (x *FenceAttempt) String() string {
 func (*FenceAttempt) ProtoMessage() {}
 
 func (x *FenceAttempt) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_core_proto_msgTypes[11]
+	mi := &file_gulm_v1_core_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1159,7 @@ func (x *FenceAttempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceAttempt.ProtoReflect.Descriptor instead.
 func (*FenceAttempt) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_core_proto_rawDescGZIP(), []int{11}
+	return file_gulm_v1_core_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FenceAttempt) GetMethod() string {
@@ -1145,7 +1233,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_gulm_v1_core_proto_msgTypes[12]
+	mi := &file_gulm_v1_core_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1157,7 +1245,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_core_proto_msgTypes[12]
+	mi := &file_gulm_v1_core_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1170,7 +1258,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_core_proto_rawDescGZIP(), []int{12}
+	return file_gulm_v1_core_proto_rawDescGZIP(), []int{13}
 }
 
 type WatchReply struct {
@@ -1187,7 +1275,7 @@ type WatchReply struct {
 
 func (x *WatchReply) Reset() {
 	*x = WatchReply{}
-	mi := &file_gulm_v1_core_proto_msgTypes[13]
+	mi := &file_gulm_v1_core_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1199,7 +1287,7 @@ func (x *WatchReply) String() string {
 func (*WatchReply) ProtoMessage() {}
 
 func (x *WatchReply) ProtoReflect() protoreflect.Message {
-	mi := &file_gulm_v1_core_proto_msgTypes[13]
+	mi := &file_gulm_v1_core_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1212,7 +1300,7 @@ func (x *WatchReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchReply.ProtoReflect.Descriptor instead.
 func (*WatchReply) Descriptor() ([]byte, []int) {
-	return file_gulm_v1_core_proto_rawDescGZIP(), []int{13}
+	return file_gulm_v1_core_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchReply) GetNode() *Node {
@@ -1275,7 +1363,7 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"\fNodesRequest\"1\n" +
 	"\n" +
 	"NodesReply\x12#\n" +
-	"\x05nodes\x18\x01 \x03(\v2\r.gulm.v1.NodeR\x05nodes\"\xc6\x03\n" +
+	"\x05nodes\x18\x01 \x03(\v2\r.gulm.v1.NodeR\x05nodes\"\xee\x03\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12(\n" +
@@ -1294,7 +1382,13 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"\vawaits_word\x18) \x01(\bR\n" +
 	"awaitsWord\x12\x1b\n" +
 	"\tno_agents\x18F \x01(\bR\bnoAgents\x12\x1a\n" +
-	"\bawaiting\x18G \x01(\x04R\bawaiting\"\xf2\x02\n" +
+	"\bawaiting\x18G \x01(\x04R\bawaiting\x12&\n" +
+	"\x06leases\x18< \x03(\v2\x0e.gulm.v1.LeaseR\x06leases\"m\n" +
+	"\x05Lease\x12\x1c\n" +
+	"\tlockspace\x18\x01 \x01(\tR\tlockspace\x12\x17\n" +
+	"\atime_ms\x18\x02 \x01(\x03R\x06timeMs\x12\x17\n" +
+	"\aleft_ms\x18\x03 \x01(\x03R\x06leftMs\x12\x14\n" +
+	"\x05locks\x18\x04 \x01(\x04R\x05locks\"\xf2\x02\n" +
 	"\aSession\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x18\n" +
 	"\aprocess\x18\x02 \x01(\tR\aprocess\x12\x14\n" +
@@ -1340,13 +1434,14 @@ const file_gulm_v1_core_proto_rawDesc = "" +
 	"WatchReply\x12!\n" +
 	"\x04node\x18\x01 \x01(\v2\r.gulm.v1.NodeR\x04node\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x16\n" +
-	"\x06listed\x18\x03 \x01(\bR\x06listed*p\n" +
+	"\x06listed\x18\x03 \x01(\bR\x06listed*\x8d\x01\n" +
 	"\n" +
 	"FenceState\x12\x14\n" +
 	"\x10FENCE_STATE_NONE\x10\x00\x12\x16\n" +
 	"\x12FENCE_STATE_WANTED\x10\x01\x12\x16\n" +
 	"\x12FENCE_STATE_PROVED\x10\x02\x12\x1c\n" +
-	"\x18FENCE_STATE_ACKNOWLEDGED\x10\x032\x9e\x02\n" +
+	"\x18FENCE_STATE_ACKNOWLEDGED\x10\x03\x12\x1b\n" +
+	"\x17FENCE_STATE_LEASE_ENDED\x10\x042\x9e\x02\n" +
 	"\vCoreService\x126\n" +
 	"\x06Locate\x12\x16.gulm.v1.LocateRequest\x1a\x14.gulm.v1.LocateReply\x123\n" +
 	"\x05Login\x12\x15.gulm.v1.LoginRequest\x1a\x13.gulm.v1.LoginReply\x126\n" +
@@ -1367,7 +1462,7 @@ func file_gulm_v1_core_proto_rawDescGZIP() []byte {
 }
 
 var file_gulm_v1_core_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_gulm_v1_core_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_gulm_v1_core_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_gulm_v1_core_proto_goTypes = []any{
 	(FenceState)(0),       // 0: gulm.v1.FenceState
 	(*LocateRequest)(nil), // 1: gulm.v1.LocateRequest
@@ -1379,44 +1474,46 @@ var file_gulm_v1_core_proto_goTypes = []any{
 	(*NodesRequest)(nil),  // 7: gulm.v1.NodesRequest
 	(*NodesReply)(nil),    // 8: gulm.v1.NodesReply
 	(*Node)(nil),          // 9: gulm.v1.Node
-	(*Session)(nil),       // 10: gulm.v1.Session
-	(*Fence)(nil),         // 11: gulm.v1.Fence
-	(*FenceAttempt)(nil),  // 12: gulm.v1.FenceAttempt
-	(*WatchRequest)(nil),  // 13: gulm.v1.WatchRequest
-	(*WatchReply)(nil),    // 14: gulm.v1.WatchReply
-	(ServerRole)(0),       // 15: gulm.v1.ServerRole
-	(*ServerAddress)(nil), // 16: gulm.v1.ServerAddress
-	(NodeState)(0),        // 17: gulm.v1.NodeState
-	(*ProbeTrouble)(nil),  // 18: gulm.v1.ProbeTrouble
+	(*Lease)(nil),         // 10: gulm.v1.Lease
+	(*Session)(nil),       // 11: gulm.v1.Session
+	(*Fence)(nil),         // 12: gulm.v1.Fence
+	(*FenceAttempt)(nil),  // 13: gulm.v1.FenceAttempt
+	(*WatchRequest)(nil),  // 14: gulm.v1.WatchRequest
+	(*WatchReply)(nil),    // 15: gulm.v1.WatchReply
+	(ServerRole)(0),       // 16: gulm.v1.ServerRole
+	(*ServerAddress)(nil), // 17: gulm.v1.ServerAddress
+	(NodeState)(0),        // 18: gulm.v1.NodeState
+	(*ProbeTrouble)(nil),  // 19: gulm.v1.ProbeTrouble
 }
 var file_gulm_v1_core_proto_depIdxs = []int32{
-	15, // 0: gulm.v1.LocateReply.role:type_name -> gulm.v1.ServerRole
-	16, // 1: gulm.v1.LocateReply.master:type_name -> gulm.v1.ServerAddress
-	16, // 2: gulm.v1.LocateReply.servers:type_name -> gulm.v1.ServerAddress
-	16, // 3: gulm.v1.LoginReply.servers:type_name -> gulm.v1.ServerAddress
+	16, // 0: gulm.v1.LocateReply.role:type_name -> gulm.v1.ServerRole
+	17, // 1: gulm.v1.LocateReply.master:type_name -> gulm.v1.ServerAddress
+	17, // 2: gulm.v1.LocateReply.servers:type_name -> gulm.v1.ServerAddress
+	17, // 3: gulm.v1.LoginReply.servers:type_name -> gulm.v1.ServerAddress
 	9,  // 4: gulm.v1.NodesReply.nodes:type_name -> gulm.v1.Node
-	17, // 5: gulm.v1.Node.state:type_name -> gulm.v1.NodeState
-	10, // 6: gulm.v1.Node.sessions:type_name -> gulm.v1.Session
-	11, // 7: gulm.v1.Node.fence:type_name -> gulm.v1.Fence
-	18, // 8: gulm.v1.Session.troubles:type_name -> gulm.v1.ProbeTrouble
-	0,  // 9: gulm.v1.Fence.state:type_name -> gulm.v1.FenceState
-	12, // 10: gulm.v1.Fence.attempts:type_name -> gulm.v1.FenceAttempt
-	9,  // 11: gulm.v1.WatchReply.node:type_name -> gulm.v1.Node
-	1,  // 12: gulm.v1.CoreService.Locate:input_type -> gulm.v1.LocateRequest
-	3,  // 13: gulm.v1.CoreService.Login:input_type -> gulm.v1.LoginRequest
-	5,  // 14: gulm.v1.CoreService.Logout:input_type -> gulm.v1.LogoutRequest
-	7,  // 15: gulm.v1.CoreService.Nodes:input_type -> gulm.v1.NodesRequest
-	13, // 16: gulm.v1.CoreService.Watch:input_type -> gulm.v1.WatchRequest
-	2,  // 17: gulm.v1.CoreService.Locate:output_type -> gulm.v1.LocateReply
-	4,  // 18: gulm.v1.CoreService.Login:output_type -> gulm.v1.LoginReply
-	6,  // 19: gulm.v1.CoreService.Logout:output_type -> gulm.v1.LogoutReply
-	8,  // 20: gulm.v1.CoreService.Nodes:output_type -> gulm.v1.NodesReply
-	14, // 21: gulm.v1.CoreService.Watch:output_type -> gulm.v1.WatchReply
-	17, // [17:22] is the sub-list for method output_type
-	12, // [12:17] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	18, // 5: gulm.v1.Node.state:type_name -> gulm.v1.NodeState
+	11, // 6: gulm.v1.Node.sessions:type_name -> gulm.v1.Session
+	12, // 7: gulm.v1.Node.fence:type_name -> gulm.v1.Fence
+	10, // 8: gulm.v1.Node.leases:type_name -> gulm.v1.Lease
+	19, // 9: gulm.v1.Session.troubles:type_name -> gulm.v1.ProbeTrouble
+	0,  // 10: gulm.v1.Fence.state:type_name -> gulm.v1.FenceState
+	13, // 11: gulm.v1.Fence.attempts:type_name -> gulm.v1.FenceAttempt
+	9,  // 12: gulm.v1.WatchReply.node:type_name -> gulm.v1.Node
+	1,  // 13: gulm.v1.CoreService.Locate:input_type -> gulm.v1.LocateRequest
+	3,  // 14: gulm.v1.CoreService.Login:input_type -> gulm.v1.LoginRequest
+	5,  // 15: gulm.v1.CoreService.Logout:input_type -> gulm.v1.LogoutRequest
+	7,  // 16: gulm.v1.CoreService.Nodes:input_type -> gulm.v1.NodesRequest
+	14, // 17: gulm.v1.CoreService.Watch:input_type -> gulm.v1.WatchRequest
+	2,  // 18: gulm.v1.CoreService.Locate:output_type -> gulm.v1.LocateReply
+	4,  // 19: gulm.v1.CoreService.Login:output_type -> gulm.v1.LoginReply
+	6,  // 20: gulm.v1.CoreService.Logout:output_type -> gulm.v1.LogoutReply
+	8,  // 21: gulm.v1.CoreService.Nodes:output_type -> gulm.v1.NodesReply
+	15, // 22: gulm.v1.CoreService.Watch:output_type -> gulm.v1.WatchReply
+	18, // [18:23] is the sub-list for method output_type
+	13, // [13:18] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_gulm_v1_core_proto_init() }
@@ -1431,7 +1528,7 @@ func file_gulm_v1_core_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gulm_v1_core_proto_rawDesc), len(file_gulm_v1_core_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -39,7 +39,7 @@ const (
 	// Mount the file system of `lockspace`, which has `journals` journals: MOUNTED,
 	// or QUEUED, and then a JournalEvent follows. Refused with MOUNTED if this node
 	// has mounted it already, NO_JOURNAL if none is left, POLICY if it had more
-	// journals before.
+	// journals before, NO_PROOF under POLICY_LEASE.
 	Op_OP_MOUNT Op = 24
 	// The first mounter has replayed all journals: others may mount. Refused with
 	// NOT_RECOVERING.
@@ -588,6 +588,10 @@ type Request struct {
 	Flags uint32 `protobuf:"varint,7,opt,name=flags,proto3" json:"flags,omitempty"`
 	// JOIN only.
 	Policy Policy `protobuf:"varint,8,opt,name=policy,proto3,enum=gulm.v1.Policy" json:"policy,omitempty"`
+	// JOIN under POLICY_LEASE only: the time-to-live, milliseconds, from what the
+	// session was told as expiry_ms to one day; 0 for that of a lockspace that exists.
+	// Refused with LEASE, or with POLICY if the lockspace has another.
+	LeaseMs uint32 `protobuf:"varint,60,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"`
 	// CONVERT and UNLOCK with FLAG_VALBLK: what to write if the value block is to
 	// be written; shorter values are padded with zeros.
 	Value []byte `protobuf:"bytes,9,opt,name=value,proto3" json:"value,omitempty"`
@@ -708,6 +712,13 @@ func (x *Request) GetPolicy() Policy {
 		return x.Policy
 	}
 	return Policy_POLICY_FENCE
+}
+
+func (x *Request) GetLeaseMs() uint32 {
+	if x != nil {
+		return x.LeaseMs
+	}
+	return 0
 }
 
 func (x *Request) GetValue() []byte {
@@ -1566,7 +1577,7 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\blogin_id\x18\x02 \x01(\fR\aloginId\x12\x1d\n" +
 	"\n" +
 	"seen_index\x18\x03 \x01(\x04R\tseenIndex\x12\x1c\n" +
-	"\tconfirmed\x18\x04 \x01(\x04R\tconfirmed\"\xc7\x04\n" +
+	"\tconfirmed\x18\x04 \x01(\x04R\tconfirmed\"\xe2\x04\n" +
 	"\aRequest\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1b\n" +
 	"\x02op\x18\x02 \x01(\x0e2\v.gulm.v1.OpR\x02op\x12\x12\n" +
@@ -1575,7 +1586,8 @@ const file_gulm_v1_lock_proto_rawDesc = "" +
 	"\x04name\x18\x05 \x01(\fR\x04name\x12!\n" +
 	"\x04mode\x18\x06 \x01(\x0e2\r.gulm.v1.ModeR\x04mode\x12\x14\n" +
 	"\x05flags\x18\a \x01(\rR\x05flags\x12'\n" +
-	"\x06policy\x18\b \x01(\x0e2\x0f.gulm.v1.PolicyR\x06policy\x12\x14\n" +
+	"\x06policy\x18\b \x01(\x0e2\x0f.gulm.v1.PolicyR\x06policy\x12\x19\n" +
+	"\blease_ms\x18< \x01(\rR\aleaseMs\x12\x14\n" +
 	"\x05value\x18\t \x01(\fR\x05value\x12\x1b\n" +
 	"\tvalue_len\x18\n" +
 	" \x01(\rR\bvalueLen\x12\x14\n" +

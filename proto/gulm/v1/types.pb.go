@@ -618,6 +618,11 @@ const (
 	// fence agents have proved; a node that is in such lockspaces only is not fenced
 	// by agents.
 	Policy_POLICY_MANUAL Policy = 1
+	// Nothing but time: after the lockspace's time-to-live, which the join that makes
+	// it must name, the locks go to others although the node may still write. The
+	// application must hold tokens against that. A node that is in such lockspaces
+	// only is not fenced by agents. No journals.
+	Policy_POLICY_LEASE Policy = 2
 )
 
 // Enum value maps for Policy.
@@ -625,10 +630,12 @@ var (
 	Policy_name = map[int32]string{
 		0: "POLICY_FENCE",
 		1: "POLICY_MANUAL",
+		2: "POLICY_LEASE",
 	}
 	Policy_value = map[string]int32{
 		"POLICY_FENCE":  0,
 		"POLICY_MANUAL": 1,
+		"POLICY_LEASE":  2,
 	}
 )
 
@@ -948,10 +955,11 @@ const file_gulm_v1_types_proto_rawDesc = "" +
 	"\x13SERVER_ROLE_PENDING\x10\x00\x12\x1b\n" +
 	"\x17SERVER_ROLE_ARBITRATING\x10\x01\x12\x17\n" +
 	"\x13SERVER_ROLE_STANDBY\x10\x02\x12\x16\n" +
-	"\x12SERVER_ROLE_MASTER\x10\x03*-\n" +
+	"\x12SERVER_ROLE_MASTER\x10\x03*?\n" +
 	"\x06Policy\x12\x10\n" +
 	"\fPOLICY_FENCE\x10\x00\x12\x11\n" +
-	"\rPOLICY_MANUAL\x10\x01B!Z\x1flock_gulmd/proto/gulm/v1;gulmv1b\x06proto3"
+	"\rPOLICY_MANUAL\x10\x01\x12\x10\n" +
+	"\fPOLICY_LEASE\x10\x02B!Z\x1flock_gulmd/proto/gulm/v1;gulmv1b\x06proto3"
 
 var (
 	file_gulm_v1_types_proto_rawDescOnce sync.Once

@@ -52,6 +52,7 @@ type Command struct {
 	//	*Command_FenceReleased
 	//	*Command_FenceManual
 	//	*Command_ForgetVanished
+	//	*Command_LeaseEnded
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -290,6 +291,15 @@ func (x *Command) GetForgetVanished() *ForgetVanished {
 	return nil
 }
 
+func (x *Command) GetLeaseEnded() *LeaseEnded {
+	if x != nil {
+		if x, ok := x.Body.(*Command_LeaseEnded); ok {
+			return x.LeaseEnded
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -378,6 +388,10 @@ type Command_ForgetVanished struct {
 	ForgetVanished *ForgetVanished `protobuf:"bytes,65,opt,name=forget_vanished,json=forgetVanished,proto3,oneof"`
 }
 
+type Command_LeaseEnded struct {
+	LeaseEnded *LeaseEnded `protobuf:"bytes,60,opt,name=lease_ended,json=leaseEnded,proto3,oneof"`
+}
+
 func (*Command_BeginTerm) isCommand_Body() {}
 
 func (*Command_Batch) isCommand_Body() {}
@@ -419,6 +433,8 @@ func (*Command_FenceReleased) isCommand_Body() {}
 func (*Command_FenceManual) isCommand_Body() {}
 
 func (*Command_ForgetVanished) isCommand_Body() {}
+
+func (*Command_LeaseEnded) isCommand_Body() {}
 
 type BeginTerm struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -687,8 +703,10 @@ type Request struct {
 	RangeEnd   uint64 `protobuf:"varint,13,opt,name=range_end,json=rangeEnd,proto3" json:"range_end,omitempty"`
 	RangeSkip  uint64 `protobuf:"varint,14,opt,name=range_skip,json=rangeSkip,proto3" json:"range_skip,omitempty"`
 	// Of the GULM layer: a holder's sub-id; whose remains are dropped.
-	Sub           uint64 `protobuf:"varint,15,opt,name=sub,proto3" json:"sub,omitempty"`
-	Node          []byte `protobuf:"bytes,18,opt,name=node,proto3" json:"node,omitempty"`
+	Sub  uint64 `protobuf:"varint,15,opt,name=sub,proto3" json:"sub,omitempty"`
+	Node []byte `protobuf:"bytes,18,opt,name=node,proto3" json:"node,omitempty"`
+	// Of a join under the policy lease: the time-to-live.
+	LeaseMs       uint32 `protobuf:"varint,60,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -868,6 +886,13 @@ func (x *Request) GetNode() []byte {
 		return x.Node
 	}
 	return nil
+}
+
+func (x *Request) GetLeaseMs() uint32 {
+	if x != nil {
+		return x.LeaseMs
+	}
+	return 0
 }
 
 // SetEntry is one lock of a set.
@@ -2587,12 +2612,83 @@ func (x *Life) GetIncarnation() uint64 {
 	return 0
 }
 
+// LeaseEnded releases what an expired node held under the policy lease.
+type LeaseEnded struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Term        uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	Node        string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Incarnation uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// For how long the node gave no sign of life by the master's clock.
+	SilentMs      int64 `protobuf:"varint,4,opt,name=silent_ms,json=silentMs,proto3" json:"silent_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseEnded) Reset() {
+	*x = LeaseEnded{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseEnded) ProtoMessage() {}
+
+func (x *LeaseEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseEnded.ProtoReflect.Descriptor instead.
+func (*LeaseEnded) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *LeaseEnded) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *LeaseEnded) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *LeaseEnded) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *LeaseEnded) GetSilentMs() int64 {
+	if x != nil {
+		return x.SilentMs
+	}
+	return 0
+}
+
 var File_raftlog_v1_command_proto protoreflect.FileDescriptor
 
 const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"\x18raftlog/v1/command.proto\x12\n" +
-	"raftlog.v1\"\xfa\t\n" +
+	"raftlog.v1\"\xb5\n" +
+	"\n" +
 	"\aCommand\x12\x19\n" +
 	"\bstamp_ms\x18\x01 \x01(\x03R\astampMs\x126\n" +
 	"\n" +
@@ -2621,7 +2717,9 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\rfence_started\x18\x1c \x01(\v2\x18.raftlog.v1.FenceStartedH\x00R\ffenceStarted\x12B\n" +
 	"\x0efence_released\x18\x1d \x01(\v2\x19.raftlog.v1.FenceReleasedH\x00R\rfenceReleased\x12<\n" +
 	"\ffence_manual\x187 \x01(\v2\x17.raftlog.v1.FenceManualH\x00R\vfenceManual\x12E\n" +
-	"\x0fforget_vanished\x18A \x01(\v2\x1a.raftlog.v1.ForgetVanishedH\x00R\x0eforgetVanishedB\x06\n" +
+	"\x0fforget_vanished\x18A \x01(\v2\x1a.raftlog.v1.ForgetVanishedH\x00R\x0eforgetVanished\x129\n" +
+	"\vlease_ended\x18< \x01(\v2\x16.raftlog.v1.LeaseEndedH\x00R\n" +
+	"leaseEndedB\x06\n" +
 	"\x04body\"c\n" +
 	"\tBeginTerm\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x16\n" +
@@ -2640,7 +2738,7 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x05Group\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x1c\n" +
 	"\tconfirmed\x18\x02 \x01(\x04R\tconfirmed\x12/\n" +
-	"\brequests\x18\x03 \x03(\v2\x13.raftlog.v1.RequestR\brequests\"\x9d\x04\n" +
+	"\brequests\x18\x03 \x03(\v2\x13.raftlog.v1.RequestR\brequests\"\xb8\x04\n" +
 	"\aRequest\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x0e\n" +
 	"\x02op\x18\x02 \x01(\rR\x02op\x12\x12\n" +
@@ -2667,7 +2765,8 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"range_skip\x18\x0e \x01(\x04R\trangeSkip\x12\x10\n" +
 	"\x03sub\x18\x0f \x01(\x04R\x03sub\x12\x12\n" +
-	"\x04node\x18\x12 \x01(\fR\x04node\"\\\n" +
+	"\x04node\x18\x12 \x01(\fR\x04node\x12\x19\n" +
+	"\blease_ms\x18< \x01(\rR\aleaseMs\"\\\n" +
 	"\bSetEntry\x12\x12\n" +
 	"\x04lock\x18\x01 \x01(\x04R\x04lock\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x12\x12\n" +
@@ -2805,7 +2904,13 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x05lives\x18\x02 \x03(\v2\x10.raftlog.v1.LifeR\x05lives\"<\n" +
 	"\x04Life\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
-	"\vincarnation\x18\x02 \x01(\x04R\vincarnationB'Z%lock_gulmd/proto/raftlog/v1;raftlogv1b\x06proto3"
+	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\"s\n" +
+	"\n" +
+	"LeaseEnded\x12\x12\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12 \n" +
+	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\x12\x1b\n" +
+	"\tsilent_ms\x18\x04 \x01(\x03R\bsilentMsB'Z%lock_gulmd/proto/raftlog/v1;raftlogv1b\x06proto3"
 
 var (
 	file_raftlog_v1_command_proto_rawDescOnce sync.Once
@@ -2819,7 +2924,7 @@ func file_raftlog_v1_command_proto_rawDescGZIP() []byte {
 	return file_raftlog_v1_command_proto_rawDescData
 }
 
-var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_raftlog_v1_command_proto_goTypes = []any{
 	(*Command)(nil),           // 0: raftlog.v1.Command
 	(*BeginTerm)(nil),         // 1: raftlog.v1.BeginTerm
@@ -2850,6 +2955,7 @@ var file_raftlog_v1_command_proto_goTypes = []any{
 	(*ResumeFencing)(nil),     // 26: raftlog.v1.ResumeFencing
 	(*ForgetVanished)(nil),    // 27: raftlog.v1.ForgetVanished
 	(*Life)(nil),              // 28: raftlog.v1.Life
+	(*LeaseEnded)(nil),        // 29: raftlog.v1.LeaseEnded
 }
 var file_raftlog_v1_command_proto_depIdxs = []int32{
 	1,  // 0: raftlog.v1.Command.begin_term:type_name -> raftlog.v1.BeginTerm
@@ -2873,19 +2979,20 @@ var file_raftlog_v1_command_proto_depIdxs = []int32{
 	15, // 18: raftlog.v1.Command.fence_released:type_name -> raftlog.v1.FenceReleased
 	16, // 19: raftlog.v1.Command.fence_manual:type_name -> raftlog.v1.FenceManual
 	27, // 20: raftlog.v1.Command.forget_vanished:type_name -> raftlog.v1.ForgetVanished
-	2,  // 21: raftlog.v1.BeginTerm.limits:type_name -> raftlog.v1.Limits
-	4,  // 22: raftlog.v1.Batch.groups:type_name -> raftlog.v1.Group
-	5,  // 23: raftlog.v1.Group.requests:type_name -> raftlog.v1.Request
-	6,  // 24: raftlog.v1.Request.entries:type_name -> raftlog.v1.SetEntry
-	14, // 25: raftlog.v1.FenceSeen.outlets:type_name -> raftlog.v1.Outlet
-	11, // 26: raftlog.v1.FenceManual.attempts:type_name -> raftlog.v1.FenceAttempted
-	23, // 27: raftlog.v1.Deny.cycle:type_name -> raftlog.v1.Step
-	28, // 28: raftlog.v1.ForgetVanished.lives:type_name -> raftlog.v1.Life
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	29, // 21: raftlog.v1.Command.lease_ended:type_name -> raftlog.v1.LeaseEnded
+	2,  // 22: raftlog.v1.BeginTerm.limits:type_name -> raftlog.v1.Limits
+	4,  // 23: raftlog.v1.Batch.groups:type_name -> raftlog.v1.Group
+	5,  // 24: raftlog.v1.Group.requests:type_name -> raftlog.v1.Request
+	6,  // 25: raftlog.v1.Request.entries:type_name -> raftlog.v1.SetEntry
+	14, // 26: raftlog.v1.FenceSeen.outlets:type_name -> raftlog.v1.Outlet
+	11, // 27: raftlog.v1.FenceManual.attempts:type_name -> raftlog.v1.FenceAttempted
+	23, // 28: raftlog.v1.Deny.cycle:type_name -> raftlog.v1.Step
+	28, // 29: raftlog.v1.ForgetVanished.lives:type_name -> raftlog.v1.Life
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_raftlog_v1_command_proto_init() }
@@ -2915,6 +3022,7 @@ func file_raftlog_v1_command_proto_init() {
 		(*Command_FenceReleased)(nil),
 		(*Command_FenceManual)(nil),
 		(*Command_ForgetVanished)(nil),
+		(*Command_LeaseEnded)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2922,7 +3030,7 @@ func file_raftlog_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftlog_v1_command_proto_rawDesc), len(file_raftlog_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

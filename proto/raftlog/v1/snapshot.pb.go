@@ -1315,7 +1315,9 @@ type Lockspace struct {
 	KeepValues bool                   `protobuf:"varint,6,opt,name=keep_values,json=keepValues,proto3" json:"keep_values,omitempty"`
 	Generation uint64                 `protobuf:"varint,7,opt,name=generation,proto3" json:"generation,omitempty"`
 	// It has a Journaled record.
-	Pinned        bool `protobuf:"varint,30,opt,name=pinned,proto3" json:"pinned,omitempty"`
+	Pinned bool `protobuf:"varint,30,opt,name=pinned,proto3" json:"pinned,omitempty"`
+	// The time-to-live under the policy lease, 0 under another.
+	LeaseMs       uint32 `protobuf:"varint,60,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1404,6 +1406,13 @@ func (x *Lockspace) GetPinned() bool {
 		return x.Pinned
 	}
 	return false
+}
+
+func (x *Lockspace) GetLeaseMs() uint32 {
+	if x != nil {
+		return x.LeaseMs
+	}
+	return 0
 }
 
 type Resources struct {
@@ -3065,7 +3074,7 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\x06status\x18\a \x01(\rR\x06status\x12\x14\n" +
 	"\x05value\x18\b \x01(\fR\x05value\x128\n" +
 	"\tconflicts\x18( \x01(\v2\x1a.raftlog.v1.RangeConflictsR\tconflicts\x121\n" +
-	"\aholders\x18- \x01(\v2\x17.raftlog.v1.GulmHoldersR\aholders\"\xdf\x01\n" +
+	"\aholders\x18- \x01(\v2\x17.raftlog.v1.GulmHoldersR\aholders\"\xfa\x01\n" +
 	"\tLockspace\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x12\x16\n" +
@@ -3077,7 +3086,8 @@ const file_raftlog_v1_snapshot_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\a \x01(\x04R\n" +
 	"generation\x12\x16\n" +
-	"\x06pinned\x18\x1e \x01(\bR\x06pinned\"?\n" +
+	"\x06pinned\x18\x1e \x01(\bR\x06pinned\x12\x19\n" +
+	"\blease_ms\x18< \x01(\rR\aleaseMs\"?\n" +
 	"\tResources\x122\n" +
 	"\tresources\x18\x01 \x03(\v2\x14.raftlog.v1.ResourceR\tresources\"\xe2\x01\n" +
 	"\bResource\x12\x1c\n" +

@@ -53,7 +53,7 @@ func (req *GulmRequest) asRange() RangeRequest {
 	if req.Flags&GulmNoExp != 0 {
 		r.Flags |= Recovery
 	}
-	if req.Mode > PR { // deferred meets both others
+	if req.Mode == CW || req.Mode > PR { // deferred meets both others
 		r.Kind = RangeWrite
 	}
 	return r

@@ -8,32 +8,61 @@ import (
 	"slices"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"lock_gulmd/server/reason"
 )
 
-// spaceTwins drives ranges through a table of locks, and a naive twin that knows
-// of ranges only.
+// spaceTwins drives ranges and GULM's parts of keys through a table of locks, and a
+// naive twin that knows of these, and of keys that somebody has as a whole, only.
 type spaceTwins struct {
-	t     *testing.T
-	rng   *rand.Rand
-	table *Table
-	naive naiveRanges
-	index uint64
-	id    ID
-	seen  map[string]int
+	t       rapid.TB
+	pick    func(n int) int
+	table   *Table
+	naive   naiveRanges
+	wholes  []naiveWhole
+	doubted map[Session]bool // remains, while there are any
+	index   uint64
+	id      ID
+	seen    map[string]int
+}
+
+func newSpaceTwins(t rapid.TB, pick func(n int) int) *spaceTwins {
+	w := &spaceTwins{t: t, pick: pick, table: New(Limits{}), doubted: map[Session]bool{}, seen: map[string]int{}}
+	w.table.Begin(1, 1)
+	for s := range Session(spaceSessions) {
+		w.enter(s + 1)
+	}
+	return w
+}
+
+// step does one thing, mostly a request.
+func (w *spaceTwins) step() {
+	w.index++
+	w.table.Begin(w.index, int64(w.index))
+	w.naive.index = w.index
+	s := Session(1 + w.pick(spaceSessions))
+	switch n := w.pick(100); {
+	case n < 48:
+		w.ask(s)
+	case n < 86:
+		w.gulm(s)
+	case n < 92:
+		w.withdraw()
+	case n < 98:
+		w.turn(s)
+	default:
+		w.compare()
+	}
 }
 
 const spaceSessions, spaceFiles = 4, 2
 
 // fileKey is the naive twin's number of a file.
-func fileKey(space uint32, n int, flock bool) uint32 {
-	key := space*100 + uint32(n)
-	if flock {
-		key += flockFile / 2
-	}
-	return key
+func fileKey(space uint32, n int, class rangeClass) uint32 {
+	return space*100 + uint32(n) + uint32(class)*spaceFiles
 }
 
 func inSpace(space uint32) func(uint32) bool {
@@ -93,23 +122,23 @@ func (w *spaceTwins) events(denied *Event) {
 
 // file chooses a file and what is asked of it.
 func (w *spaceTwins) request() (RangeRequest, rangeRequest) {
-	space, n, flock := uint32(1+w.rng.IntN(2)), w.rng.IntN(spaceFiles), w.rng.IntN(5) == 0
-	from := w.rng.IntN(naiveCells)
+	space, n, flock := uint32(1+w.pick(2)), w.pick(spaceFiles), w.pick(5) == 0
+	from := w.pick(naiveCells)
 	w.id++
 	r := RangeRequest{
-		ID: w.id, Lockspace: space, Name: fmt.Appendf(nil, "file%*d", 40*n, n), Owner: uint64(w.rng.IntN(2)),
-		Start: naiveBounds[from], End: cellEnd(min(from+w.rng.IntN(6), naiveCells-1)), Kind: RangeKind(w.rng.IntN(2)),
+		ID: w.id, Lockspace: space, Name: fmt.Appendf(nil, "file%*d", 40*n, n), Owner: uint64(w.pick(2)),
+		Start: naiveBounds[from], End: cellEnd(min(from+w.pick(6), naiveCells-1)), Kind: RangeKind(w.pick(2)),
 	}
 	if flock {
 		r.Flags, r.Start, r.End = RangeFlock, 0, RangeMax
 	}
-	return r, rangeRequest{File: fileKey(space, n, flock), Start: r.Start, End: r.End, Kind: r.Kind, ID: r.ID}
+	return r, rangeRequest{File: fileKey(space, n, classOf(flock, false)), Start: r.Start, End: r.End, Kind: r.Kind, ID: r.ID}
 }
 
 func (w *spaceTwins) ask(s Session) {
 	r, q := w.request()
 	q.Owner = RangeOwner{Session: s, Number: r.Owner}
-	switch n := w.rng.IntN(20); {
+	switch n := w.pick(20); {
 	case n < 11:
 		q.Wait = n < 9
 		if !q.Wait {
@@ -157,9 +186,9 @@ func (w *spaceTwins) withdraw() {
 	if len(w.naive.waits) == 0 {
 		return
 	}
-	x := w.naive.waits[w.rng.IntN(len(w.naive.waits))]
-	if w.rng.IntN(2) == 0 {
-		w.expect("cancel", w.table.Cancel(x.owner.Session, x.id), w.naive.Cancel(x.owner.Session, x.id), nil)
+	x := w.naive.waits[w.pick(len(w.naive.waits))]
+	if w.pick(2) == 0 {
+		w.expect("cancel", w.table.Cancel(x.owner.Session, x.id), w.naiveCancel(x), nil)
 		w.events(nil)
 		return
 	}
@@ -172,9 +201,9 @@ func (w *spaceTwins) withdraw() {
 
 // turn is what happens to a session or a node.
 func (w *spaceTwins) turn(s Session) {
-	space, heir := uint32(1+w.rng.IntN(2)), RemainsOf(nodeOf(s))
+	space, heir := uint32(1+w.pick(2)), RemainsOf(nodeOf(s))
 	frozen := w.naive.frozen(s)
-	n := w.rng.IntN(12)
+	n := w.pick(12)
 	w.seen[fmt.Sprint("turn ", n)]++
 	got, want := 0, 0
 	switch n {
@@ -184,10 +213,12 @@ func (w *spaceTwins) turn(s Session) {
 	case 1, 2:
 		w.table.Release(s)
 		w.naive.Release(s)
+		w.dropWholes(s, 0)
 		w.enter(s)
 	case 3:
 		if !frozen {
 			w.naive.Release(s)
+			w.dropWholes(s, 0)
 		}
 		if w.table.Close(s); !frozen {
 			w.enter(s)
@@ -195,31 +226,48 @@ func (w *spaceTwins) turn(s Session) {
 	case 4:
 		if r := w.table.Leave(s, space, true); r.Outcome == Left {
 			w.naive.CloseIn(s, inSpace(space))
+			w.dropWholes(s, space)
 			w.enter(s)
 		}
 	case 5, 6:
 		if got = w.table.FreezeIn(s, space, nil); !frozen {
-			want = w.naive.FreezeIn(s, heir, w.naive.state(heir).Doubted, inSpace(space))
+			want = w.freezeIn(s, heir, space)
 		}
 	case 7:
 		if w.table.Part(s, []uint32{space}, nil); frozen {
-			w.naive.FreezeIn(s, heir, w.naive.state(heir).Doubted, inSpace(space))
+			w.freezeIn(s, heir, space)
 			w.naive.Release(s)
+			w.dropWholes(s, 0)
 			w.enter(s)
 		}
 	case 8, 9:
 		got, want = w.table.ReleaseIn(heir, space, nil, 0), w.naive.ReleaseIn(heir, 0, inSpace(space))
+		if !w.doubted[heir] {
+			want += w.dropWholes(heir, space)
+		}
 	case 10:
 		w.table.DoubtRemains(nodeOf(s))
 		w.naive.Doubt(heir, true)
+		w.doubted[heir] = true
 	default:
 		w.table.TrustRemains(nodeOf(s), nil)
 		w.naive.Doubt(heir, false)
+		delete(w.doubted, heir)
 	}
+	w.settleDoubt()
 	if got != want {
 		w.t.Fatalf("step %d, turn %d: %d ranges, want %d", w.index, n, got, want)
 	}
 	w.events(nil)
+}
+
+// freezeIn is FreezeIn for what the naive twin knows.
+func (w *spaceTwins) freezeIn(s, heir Session, space uint32) int {
+	n := w.leaveWholes(s, heir, space)
+	if n > 0 {
+		w.seen["remains of wholes"]++
+	}
+	return n + w.naive.FreezeIn(s, heir, w.doubted[heir], inSpace(space))
 }
 
 // compare holds all files against the naive twin's, and takes the table through a
@@ -231,7 +279,7 @@ func (w *spaceTwins) compare() {
 	}
 	got, want := map[uint32]rangeFileState{}, map[uint32]rangeFileState{}
 	for _, f := range rangeFilesOf(w.table) {
-		key := fileKey(f.Lockspace, int(f.Name[len(f.Name)-1]-'0'), f.Flock)
+		key := fileKey(f.Lockspace, int(f.Name[len(f.Name)-1]-'0'), classOf(f.Flock, f.Gulm))
 		for i := range f.Ranges {
 			f.Ranges[i].Stamp = 0
 		}
@@ -241,14 +289,15 @@ func (w *spaceTwins) compare() {
 		got[key] = rangeFileState{File: key, Ranges: f.Ranges, Waits: f.Waits}
 	}
 	for space := range uint32(2) {
-		for n := range 2 * spaceFiles {
-			key := fileKey(space+1, n/2, n%2 == 0)
+		for n := range 3 * spaceFiles {
+			key := fileKey(space+1, n/3, rangeClass(n%3))
 			if f := w.naive.file(key); len(f.Ranges)+len(f.Waits) > 0 {
 				want[key] = f
 			}
 		}
 	}
 	w.watched(w.table)
+	w.compareWholes()
 	if !reflect.DeepEqual(got, want) {
 		w.t.Fatalf("step %d: %s", w.index, gocmp.Diff(want, got, gocmp.AllowUnexported(rangeFileState{})))
 	}
@@ -293,31 +342,16 @@ func (w *spaceTwins) watched(t *Table) {
 // TestRangeSpace_twin plays requests, withdrawals, deaths, withdrawn lockspaces,
 // recoveries and snapshots.
 func TestRangeSpace_twin(t *testing.T) {
-	w := &spaceTwins{t: t, rng: rand.New(rand.NewPCG(8, 15)), table: New(Limits{}), seen: map[string]int{}}
-	w.table.Begin(1, 1)
-	for s := range Session(spaceSessions) {
-		w.enter(s + 1)
-	}
+	w := newSpaceTwins(t, rand.New(rand.NewPCG(8, 15)).IntN)
 	for range *rangeOperations / 8 {
-		w.index++
-		w.table.Begin(w.index, int64(w.index))
-		w.naive.index = w.index
-		s := Session(1 + w.rng.IntN(spaceSessions))
-		switch n := w.rng.IntN(100); {
-		case n < 86:
-			w.ask(s)
-		case n < 92:
-			w.withdraw()
-		case n < 98:
-			w.turn(s)
-		default:
-			w.compare()
-		}
+		w.step()
 	}
 	w.compare()
 	t.Log(w.seen)
 	for _, must := range []string{
 		"lock 1 ", "lock 2 ", "lock 0 DEADLOCK", "lock 0 NODE_EXPIRED", "flock 2 ", "test 0 TRY_FAILED", "cancel 4 ", "event 1", "event 3", "turn 7", "watched",
+		"gulm 1 ", "gulm 2 ", "gulm 3 ", "gulm 0 DEADLOCK", "gulm 0 IN_USE", "gulm 0 BUSY", "gulm 0 NOT_HELD", "gulm cancel 4 ", "query", "whole",
+		"lock beside parts 0 IN_USE", "remains of wholes",
 	} {
 		if w.seen[must] < 3 {
 			t.Errorf("%q happened %d times", must, w.seen[must])

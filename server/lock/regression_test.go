@@ -115,3 +115,17 @@ func TestGrant_toldBeforeAsked(t *testing.T) {
 		t.Errorf("events %+v, want %+v", got, want)
 	}
 }
+
+// A query for deferred said that a key was free which others had parts of to read: who
+// then asked for it was refused.
+func TestGulmQuery_deferredSeesReadersOfParts(t *testing.T) {
+	table := opened(t, 2)
+	part := GulmRequest{ID: 1, Lockspace: 1, Key: []byte("k"), Mode: PR, Flags: GulmRange, Start: 3, End: 5}
+	if r := table.Gulm(1, part); r.Outcome != Granted {
+		t.Fatalf("%+v", r)
+	}
+	r := table.GulmQuery(2, GulmRequest{Lockspace: 1, Key: []byte("k"), Mode: CW})
+	if r.Reason != reason.TryFailed || r.Holders == nil || len(r.Holders.List) != 1 || r.Holders.List[0].Start != 3 {
+		t.Errorf("a query for deferred beside a reader of a part: %+v", r)
+	}
+}

@@ -12,51 +12,71 @@ func deepCheck(t *Table) error {
 	if err := t.Check(); err != nil {
 		return err
 	}
-	used, contended, long, values, queued := 0, 0, 0, 0, [3]int{}
-	jumps, classes := 0, 0
-	inSpace := map[uint32]int{}
+	n := census{inSpace: map[uint32]int{}}
 	for slot := uint32(1); slot < t.resources.next; slot++ {
-		r := t.resources.get(slot)
-		if r.lockspace == 0 {
-			continue
-		}
-		used++
-		inSpace[r.lockspace]++
-		if len(t.name(r)) > inlineName {
-			long++
-		}
-		if got := t.findResource(r.lockspace, t.name(r)); got != slot {
-			return fmt.Errorf("resource %q in slot %d is found in %d", t.name(r), slot, got)
-		}
-		if r.contention != 0 {
-			contended++
-			for at := t.contentions.get(r.contention).jumps; at != 0; at = t.jumpClasses.get(at).next {
-				classes++
-				for j := t.jumpClasses.get(at).head; j != 0; j = t.jumps.get(j).next {
-					jumps++
-				}
+		if r := t.resources.get(slot); r.lockspace != 0 {
+			if err := n.resource(t, slot, r); err != nil {
+				return fmt.Errorf("resource %q: %w", t.name(r), err)
 			}
 		}
-		if r.value != 0 {
-			values++
-			if got := int(t.values.get(r.value).length); got != t.valueLen(slot) {
-				return fmt.Errorf("resource %q has a value of %d bytes", t.name(r), got)
+	}
+	if err := n.rangeNames(t); err != nil {
+		return err
+	}
+	if err := deepCheckRanges(&t.ranges); err != nil {
+		return fmt.Errorf("ranges: %w", err)
+	}
+	if err := n.compare(t); err != nil {
+		return err
+	}
+	if err := deepGulms(t); err != nil {
+		return err
+	}
+	return deepOwners(t)
+}
+
+// census is how much of everything a walk has found.
+type census struct {
+	used, contended, long, values, jumps, classes int
+
+	queued  [3]int
+	inSpace map[uint32]int // resources by lockspace
+}
+
+// resource checks one resource and counts what it has.
+func (n *census) resource(t *Table, slot uint32, r *resourceRecord) error {
+	n.used++
+	n.inSpace[r.lockspace]++
+	if len(t.name(r)) > inlineName {
+		n.long++
+	}
+	if got := t.findResource(r.lockspace, t.name(r)); got != slot {
+		return fmt.Errorf("in slot %d, is found in %d", slot, got)
+	}
+	if r.contention != 0 {
+		n.contended++
+		for at := t.contentions.get(r.contention).jumps; at != 0; at = t.jumpClasses.get(at).next {
+			n.classes++
+			for j := t.jumpClasses.get(at).head; j != 0; j = t.jumps.get(j).next {
+				n.jumps++
 			}
 		}
-		if err := deepResource(t, slot, &queued); err != nil {
-			return fmt.Errorf("resource %q: %w", t.name(r), err)
+	}
+	if r.value != 0 {
+		n.values++
+		if got := int(t.values.get(r.value).length); got != t.valueLen(slot) {
+			return fmt.Errorf("has a value of %d bytes", got)
 		}
 	}
-	for _, sp := range t.spaces {
-		if sp.resources != inSpace[sp.number] || sp.empty() {
-			return fmt.Errorf("lockspace %q counts %d resources of %d, members %v", sp.name, sp.resources, inSpace[sp.number], sp.members)
-		}
-		delete(inSpace, sp.number)
-	}
+	return deepResource(t, slot, &n.queued)
+}
+
+// rangeNames checks that files are found by their names.
+func (n *census) rangeNames(t *Table) error {
 	for slot := uint32(1); slot < t.rangeNames.next; slot++ {
 		r := t.rangeNames.get(slot)
 		if len(t.nameOf(&r.storedName)) > inlineName {
-			long++
+			n.long++
 		}
 		req := RangeRequest{Lockspace: r.lockspace, Name: t.nameOf(&r.storedName)}
 		switch r.class {
@@ -70,29 +90,34 @@ func deepCheck(t *Table) error {
 			return fmt.Errorf("file %q is not found", req.Name)
 		}
 	}
-	if err := deepCheckRanges(&t.ranges); err != nil {
-		return fmt.Errorf("ranges: %w", err)
+	return nil
+}
+
+// compare returns what the table counts otherwise.
+func (n *census) compare(t *Table) error {
+	for _, sp := range t.spaces {
+		if sp.resources != n.inSpace[sp.number] || sp.empty() {
+			return fmt.Errorf("lockspace %q counts %d resources of %d, members %v", sp.name, sp.resources, n.inSpace[sp.number], sp.members)
+		}
+		delete(n.inSpace, sp.number)
 	}
-	locks := queued[granted] + queued[converting] + queued[waiting]
+	locks := n.queued[granted] + n.queued[converting] + n.queued[waiting]
 	switch {
-	case len(inSpace) != 0:
-		return fmt.Errorf("resources in lockspaces that do not exist: %v", inSpace)
-	case queued[converting] != t.converting || queued[waiting] != t.waiting:
-		return fmt.Errorf("counts %d converting, %d waiting, has %v", t.converting, t.waiting, queued)
-	case used != t.resources.used || contended != t.contentions.used || long != t.longNames.used || locks != t.locks.used:
+	case len(n.inSpace) != 0:
+		return fmt.Errorf("resources in lockspaces that do not exist: %v", n.inSpace)
+	case n.queued[converting] != t.converting || n.queued[waiting] != t.waiting:
+		return fmt.Errorf("counts %d converting, %d waiting, has %v", t.converting, t.waiting, n.queued)
+	case n.used != t.resources.used || n.contended != t.contentions.used || n.long != t.longNames.used || locks != t.locks.used:
 		return fmt.Errorf("arenas count %d resources, %d contended, %d long names, %d locks; there are %d, %d, %d, %d",
-			t.resources.used, t.contentions.used, t.longNames.used, t.locks.used, used, contended, long, locks)
-	case jumps != t.jumps.used || classes != t.jumpClasses.used:
-		return fmt.Errorf("%d requests without order are in use, in %d classes; there are %d in %d", t.jumps.used, t.jumpClasses.used, jumps, classes)
-	case values != t.values.used:
-		return fmt.Errorf("%d value blocks are in use, %d are there", values, t.values.used)
-	case t.lockIndex.used != locks || t.resourceIndex.used != used:
-		return fmt.Errorf("indexes hold %d locks of %d, %d resources of %d", t.lockIndex.used, locks, t.resourceIndex.used, used)
+			t.resources.used, t.contentions.used, t.longNames.used, t.locks.used, n.used, n.contended, n.long, locks)
+	case n.jumps != t.jumps.used || n.classes != t.jumpClasses.used:
+		return fmt.Errorf("%d requests without order are in use, in %d classes; there are %d in %d", t.jumps.used, t.jumpClasses.used, n.jumps, n.classes)
+	case n.values != t.values.used:
+		return fmt.Errorf("%d value blocks are in use, %d are there", n.values, t.values.used)
+	case t.lockIndex.used != locks || t.resourceIndex.used != n.used:
+		return fmt.Errorf("indexes hold %d locks of %d, %d resources of %d", t.lockIndex.used, locks, t.resourceIndex.used, n.used)
 	}
-	if err := deepGulms(t); err != nil {
-		return err
-	}
-	return deepOwners(t)
+	return nil
 }
 
 // deepGulms checks what is known beside the locks of the GULM layer.
@@ -151,9 +176,7 @@ func deepResource(t *Table, slot uint32, queued *[3]int) error {
 		heads[converting], tails[converting] = c.convertHead, c.convertTail
 		heads[waiting], tails[waiting] = c.waitHead, c.waitTail
 	}
-	var holders, conversions []*lockRecord
-	var again contentionRecord
-	var jumpers []*lockRecord
+	var look queueLook
 	for q := range heads {
 		before := uint32(0)
 		for s := heads[q]; s != 0; s = t.locks.get(s).next {
@@ -161,33 +184,8 @@ func deepResource(t *Table, slot uint32, queued *[3]int) error {
 			if l.prev != before || l.resource != slot || l.queue != queue(q) {
 				return fmt.Errorf("lock %d/%d is linked wrongly", l.session, l.id)
 			}
-			if l.queue == granted && l.requested != l.granted || l.queue == waiting && (l.granted != NL || l.token != 0) {
-				return fmt.Errorf("lock %d/%d has %v and wants %v in queue %d", l.session, l.id, l.granted, l.requested, q)
-			}
-			if l.queue != granted {
-				again.wanted[l.requested]++
-				again.recovery += uint32(l.flags & Recovery / Recovery)
-				if (l.flags&NoOrder != 0) != (t.jumpOf(l) != 0) {
-					return fmt.Errorf("lock %d/%d has flags %x and jump record %d", l.session, l.id, l.flags, t.jumpOf(l))
-				}
-			}
-			if t.jumpOf(l) != 0 {
-				jumpers = append(jumpers, l)
-			}
-			if l.queue == converting {
-				again.convertTo[l.requested]++
-				again.convertFrom[l.granted]++
-			}
-			if l.queue == granted {
-				holders = append(holders, l)
-			}
-			for _, ahead := range conversions {
-				if l.queue == converting && l.flags&NoDlckWt == 0 && !compatible[l.granted][ahead.requested] {
-					return fmt.Errorf("conversions %d/%d and %d/%d wait for each other", ahead.session, ahead.id, l.session, l.id)
-				}
-			}
-			if l.queue == converting {
-				conversions = append(conversions, l)
+			if err := look.at(t, l); err != nil {
+				return fmt.Errorf("lock %d/%d %w", l.session, l.id, err)
 			}
 			before = s
 			queued[q]++
@@ -196,20 +194,56 @@ func deepResource(t *Table, slot uint32, queued *[3]int) error {
 			return fmt.Errorf("queue %d ends wrongly", q)
 		}
 	}
-	if again.wanted != c.wanted || again.convertTo != c.convertTo || again.convertFrom != c.convertFrom ||
-		again.recovery != c.recovery {
-		return fmt.Errorf("counts its queues wrongly: %+v, has %+v", c, again)
+	if n := &look.counts; n.wanted != c.wanted || n.convertTo != c.convertTo || n.convertFrom != c.convertFrom || n.recovery != c.recovery {
+		return fmt.Errorf("counts its queues wrongly: %+v, has %+v", c, *n)
 	}
-	if err := deepJumps(t, &c, jumpers); err != nil {
+	if err := deepJumps(t, &c, look.jumpers); err != nil {
 		return err
 	}
 	for m := range Mode(modes) {
-		for _, l := range holders {
+		for _, l := range look.holders {
 			if c.told.has(m) && !compatible[l.granted][m] && !t.deaf(l) && !covered(l.blocking, m) {
 				return fmt.Errorf("remembers that all were told of %v, but %d/%d was not", m, l.session, l.id)
 			}
 		}
 	}
+	return nil
+}
+
+// queueLook is what a walk along the queues of a resource has seen.
+type queueLook struct {
+	holders, conversions, jumpers []*lockRecord
+	counts                        contentionRecord
+}
+
+// at takes in the next lock and returns what is wrong with it.
+func (k *queueLook) at(t *Table, l *lockRecord) error {
+	if l.queue == granted && l.requested != l.granted || l.queue == waiting && (l.granted != NL || l.token != 0) {
+		return fmt.Errorf("has %v and wants %v in queue %d", l.granted, l.requested, l.queue)
+	}
+	if t.jumpOf(l) != 0 {
+		k.jumpers = append(k.jumpers, l)
+	}
+	if l.queue == granted {
+		k.holders = append(k.holders, l)
+		return nil
+	}
+	k.counts.wanted[l.requested]++
+	k.counts.recovery += uint32(l.flags & Recovery / Recovery)
+	if (l.flags&NoOrder != 0) != (t.jumpOf(l) != 0) {
+		return fmt.Errorf("has flags %x and jump record %d", l.flags, t.jumpOf(l))
+	}
+	if l.queue != converting {
+		return nil
+	}
+	k.counts.convertTo[l.requested]++
+	k.counts.convertFrom[l.granted]++
+	for _, ahead := range k.conversions {
+		if l.flags&NoDlckWt == 0 && !compatible[l.granted][ahead.requested] {
+			return fmt.Errorf("and the conversion %d/%d wait for each other", ahead.session, ahead.id)
+		}
+	}
+	k.conversions = append(k.conversions, l)
 	return nil
 }
 

@@ -7,6 +7,7 @@
 //
 //	logged out --login--> logged in --logout of the last session--> logged out
 //	logged in --expire--> expired --fence proved or acknowledged--> fenced
+//	expired --its leases ended, and it is under nothing else--> fenced
 //	fenced --login--> logged in (as the next incarnation)
 //
 // Expiring a node and wanting its fence are one step, and so are the proof of

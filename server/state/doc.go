@@ -14,6 +14,6 @@
 //
 // Commands that expire a node or settle its fence carry the term of the master
 // that decided them and are refused once a newer term has begun. Locks of an
-// expired node are released by FenceProved and FenceAcknowledged, and by nothing
-// else.
+// expired node are released by FenceProved and FenceAcknowledged, or by a login that
+// proves a reboot, and by nothing else; under lock.PolicyLease by LeaseEnded as well.
 package state

@@ -69,14 +69,16 @@ type found struct {
 
 // search visits worlds breadth first, at most limit of them if that is not 0,
 // and returns how many it saw and the shortest story that breaks a promise.
-func search(ap apply, limit int) (int, error) {
-	first := newWorld()
+func search(ap apply, limit int) (int, error) { return searchFrom(newWorld(), ap, limit) }
+
+// searchFrom is search from a world.
+func searchFrom(first *world, ap apply, limit int) (int, error) {
 	states := []found{{saved: save(first.state), machines: first.machines}}
 	seen := map[string]bool{first.key(): true}
 	for at := 0; at < len(states); at++ {
 		here := states[at]
 		states[at].saved = nil
-		w := &world{here.saved.state(), here.machines}
+		w := &world{here.saved.state(), here.machines, first.lease}
 		term, parts := w.state.Term(), w.parts()
 		for _, m := range w.moves() {
 			err := m.do(w, ap)
@@ -93,7 +95,7 @@ func search(ap apply, limit int) (int, error) {
 				seen[next] = true
 				states = append(states, found{save(w.state), w.machines, at, m.name})
 			}
-			w = &world{here.saved.state(), here.machines}
+			w = &world{here.saved.state(), here.machines, first.lease}
 		}
 	}
 	return len(states), nil

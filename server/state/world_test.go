@@ -44,6 +44,9 @@ type machine struct {
 type world struct {
 	state    *state.State
 	machines [machines]machine
+	// lease, if not 0, is the time-to-live of the lockspace, which then is under
+	// PolicyLease. Whoever loses what it has by that is kept out by tokens.
+	lease uint32
 }
 
 // apply is State.Apply, or something that should be found out. It owns s.
@@ -209,7 +212,7 @@ func (w *world) logIn(ap apply, i int) error {
 		return fmt.Errorf("%s may log in while its fence is owed: %v", machineNames[i], r.Reason)
 	case r.Reason == reason.None:
 		m.session = r.Login.Number
-		w.send(ap, batch(group(m.session, 0, state.Request{Seq: 1, Op: state.OpJoin, Name: []byte("gfs")})))
+		w.send(ap, batch(group(m.session, 0, w.joining())))
 	}
 	return nil
 }
@@ -244,6 +247,9 @@ func (w *world) masterMoves(i int) []move {
 				}
 				return onlyNow(term == now, r)
 			}})
+		}
+		if m.owed != 0 && w.lease > 0 {
+			out = append(out, w.leaseEnds(i, term, late, true), w.leaseEnds(i, term, late, false))
 		}
 		if m.done != 0 && m.done == term || m.owed > 1 {
 			out = append(out, w.proof(i, m, term, late))

@@ -112,7 +112,7 @@ func TestS6_NewMasterGivesFullGrace(t *testing.T) {
 		if len(took) != 1 {
 			t.Fatalf("%s became master %d times", second, len(took))
 		}
-		if grace := w.expiredAt("n1").Sub(took[0].At); grace < expiry || grace > expiry+3*look {
+		if grace := w.expiredAt("n1").Sub(took[0].At); grace < expiry || grace > expiry+2*look {
 			t.Errorf("n1 was expired %v after the takeover, want %v", grace, expiry)
 		}
 		if n2.node.State() != client.StateSafe || w.member("n2").State != member.LoggedIn {

@@ -114,6 +114,10 @@ func holdLock(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
+// target is what a kill on an idle machine is to take at most; the test reports what
+// took longer, and asserts what is explained.
+const target = 8 * time.Second
+
 // TestTimeouts_KillToGrant kills a node's process, as a power cut would, with the
 // settings that nobody has changed and one or three servers, and measures until
 // another one has its lock: within what is explained.
@@ -178,6 +182,9 @@ func killToGrant(t *testing.T, servers int) {
 	took := time.Since(began)
 	best, worst := ms(told.Nodes[0].BestMs), ms(told.Nodes[0].WorstMs)
 	t.Logf("from kill -9 to the grant: %v; explained: %v to %v", took, best, worst)
+	if took > target {
+		t.Logf("longer than %v; what the servers say:\n%s", target, logs(t, dir))
+	}
 	if took < best || took > worst || l.Valid() != nil {
 		t.Errorf("granted after %v (%v), and %v to %v were explained", took, l.Valid(), best, worst)
 	}

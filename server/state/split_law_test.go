@@ -280,6 +280,7 @@ func everyKind(t *testing.T, reached map[string]int) {
 		state.FenceSeen{},
 		state.FenceReleased{},
 		state.FenceManual{},
+		state.LeaseEnded{},
 	} {
 		if reached[fmt.Sprintf("%T", c)] == 0 {
 			t.Errorf("no %T had an effect", c)

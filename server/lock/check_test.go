@@ -74,7 +74,7 @@ func TestDeepCheck_notices(t *testing.T) {
 		}},
 		{"somebody who was not told", func(_ *Table, _ *resourceRecord, c *contentionRecord) { c.told |= 1 << EX }},
 		{"a lock that is denied", func(t *Table, _ *resourceRecord, _ *contentionRecord) {
-			t.owners[0].ended = append(t.owners[0].ended, endedLock{id: 1, why: 1, changed: 1})
+			t.owners[0].ended.add(endedLock{id: 1, why: 1, changed: 1})
 			t.ended++
 		}},
 		{"a lock that somebody left", func(t *Table, _ *resourceRecord, _ *contentionRecord) {

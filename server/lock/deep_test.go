@@ -148,7 +148,7 @@ func deepOwners(t *Table) error {
 		before, order := uint32(0), uint64(0)
 		for slot := o.head; slot != 0; slot = t.locks.get(slot).after {
 			l := t.locks.get(slot)
-			if (o.session.ofNode() || l.marked()) != (l.origin != 0) || slices.ContainsFunc(o.ended, func(e endedLock) bool { return e.id == l.id }) {
+			if (o.session.ofNode() || l.marked()) != (l.origin != 0) || slices.ContainsFunc(o.ended.list, func(e endedLock) bool { return e.id == l.id }) {
 				return fmt.Errorf("lock %d/%d was left by %d, or is denied", l.session, l.id, l.origin)
 			}
 			if l.before != before || l.order <= order || l.order > t.lastOrder || l.token > t.lastToken {

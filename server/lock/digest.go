@@ -15,11 +15,11 @@ func (t *Table) Digest() uint64 {
 	}
 	for _, o := range t.owners {
 		h := newHash(2).num(uint64(o.session)).num(uint64(o.node)).num(uint64(o.locks)).flag(o.frozen).flag(o.doubted)
-		for _, e := range o.ended {
+		for e := range o.ended.all {
 			h = h.num(uint64(e.id)).num(uint64(e.why)).num(e.changed).num(uint64(e.mode)).num(e.token).bytes([]byte(e.detail))
 		}
-		for i := range o.sets {
-			h = o.sets[i].hashed(h)
+		for set := range o.sets.all {
+			h = set.hashed(h)
 		}
 		for _, d := range o.told {
 			h = h.num(uint64(d.id)).bytes([]byte(d.detail))

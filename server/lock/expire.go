@@ -79,7 +79,7 @@ func (t *Table) release(s Session, touched []uint32) {
 // forget removes an owner that has no locks.
 func (t *Table) forget(i int) {
 	s := t.owners[i].session
-	t.ended -= len(t.owners[i].ended)
+	t.ended -= t.owners[i].ended.count()
 	t.owners = slices.Delete(t.owners, i, i+1)
 	t.leaveAll(s)
 }

@@ -86,22 +86,7 @@ func (t *Table) usedWhole(lockspace uint32, name []byte) bool {
 			return true
 		}
 	}
-	return t.reserved > 0 && t.setWants(lockspace, name)
-}
-
-// setWants reports whether a set that waits is going to ask for a lock on a name.
-func (t *Table) setWants(lockspace uint32, name []byte) bool {
-	for i := range t.owners {
-		for j := range t.owners[i].sets {
-			set := &t.owners[i].sets[j]
-			for k := range set.entries {
-				if set.lockspace == lockspace && string(set.entries[k].Name) == string(name) {
-					return true
-				}
-			}
-		}
-	}
-	return false
+	return t.wants[wanted{lockspace, string(name)}] > 0 // a set that waits is going to ask for it
 }
 
 // gulmPart returns what a holder has of a file, 0 if that is nothing.
@@ -254,8 +239,7 @@ func (t *Table) checkGulmRanges() error {
 // that is used in parts.
 func (t *Table) checkSetsBeside(parts func(lockspace uint32, name []byte) bool) error {
 	for i := range t.owners {
-		for j := range t.owners[i].sets {
-			set := &t.owners[i].sets[j]
+		for set := range t.owners[i].sets.all {
 			for k := range set.entries {
 				if name := set.entries[k].Name; parts(set.lockspace, name) {
 					return fmt.Errorf("a set waits for resource %q, parts of which are held through the GULM layer", name)

@@ -59,7 +59,7 @@ func (t *Table) checkOwners() error {
 	ended := 0
 	for i := range t.owners {
 		o := &t.owners[i]
-		ended += len(o.ended)
+		ended += o.ended.count()
 		switch {
 		case o.locks == 0 && o.session.ofNode() && !t.ranges.known(o.session):
 			return fmt.Errorf("node %d has an owner of orphans or remains, and none", o.node)

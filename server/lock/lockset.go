@@ -84,37 +84,53 @@ func (s *lockSet) state() SetState {
 	return SetState{s.id, s.lockspace, s.flags, s.terms, s.since, s.asked, s.entries}
 }
 
+// wanted is a name for which a set asks that waits.
+type wanted struct {
+	lockspace uint32
+	name      string
+}
+
+func (s lockSet) number() ID { return s.id }
+
 // set returns a set of a session, nil if none of that number waits.
 func (o *owner) set(id ID) *lockSet {
-	if o == nil || !o.inSet(id) {
+	if o == nil {
 		return nil
 	}
-	for i := range o.sets {
-		if o.sets[i].id == id {
-			return &o.sets[i]
-		}
-	}
-	return nil
+	return o.sets.get(id)
 }
 
 // inSet reports whether a number is one of a set that waits, or of its locks.
 func (o *owner) inSet(id ID) bool { return o.named.has(id) }
 
-// name notes the numbers of a set that waits; unname forgets them. name reports
-// whether all are new.
-func (o *owner) name(s *lockSet) bool {
-	fresh := o.named.add(s.id)
-	for i := range s.entries {
-		fresh = o.named.add(s.entries[i].ID) && fresh
+// addSet adds a set to those of a session that wait, and reports whether all of
+// its numbers are new.
+func (t *Table) addSet(o *owner, set lockSet) bool {
+	fresh := o.sets.add(set)
+	fresh = o.named.add(set.id) && fresh
+	if t.wants == nil {
+		t.wants = map[wanted]int{}
+	}
+	for i := range set.entries {
+		e := &set.entries[i]
+		fresh = o.named.add(e.ID) && fresh
+		t.wants[wanted{set.lockspace, string(e.Name)}]++
 	}
 	return fresh
 }
 
-func (o *owner) unname(s *lockSet) {
-	delete(o.named, s.id)
-	for i := range s.entries {
-		delete(o.named, s.entries[i].ID)
+// removeSet takes a set out of those that wait.
+func (t *Table) removeSet(o *owner, set *lockSet) {
+	delete(o.named, set.id)
+	for i := range set.entries {
+		e := &set.entries[i]
+		delete(o.named, e.ID)
+		w := wanted{set.lockspace, string(e.Name)}
+		if t.wants[w]--; t.wants[w] == 0 {
+			delete(t.wants, w)
+		}
 	}
+	o.sets.remove(set.id)
 }
 
 // inSet reports whether a session's lock, which may not exist yet, belongs to a
@@ -155,9 +171,8 @@ func (t *Table) LockSet(s Session, req SetRequest) Reply {
 		}
 	}
 	t.reserved += len(set.entries)
-	o.sets = append(o.sets, set)
-	o.name(&set)
-	if !t.proceed(o, &o.sets[len(o.sets)-1]) {
+	t.addSet(o, set)
+	if !t.proceed(o, o.set(set.id)) {
 		return Reply{Outcome: Queued}
 	}
 	return Reply{Outcome: Granted, Number: uint32(len(set.entries))}
@@ -274,9 +289,7 @@ func (t *Table) complete(o *owner, set *lockSet) {
 		l.changed = t.now.index
 		t.events = append(t.events, t.grantedAgain(o, l))
 	}
-	id := set.id
-	o.unname(set)
-	o.sets = slices.DeleteFunc(o.sets, func(s lockSet) bool { return s.id == id })
+	t.removeSet(o, set)
 	for _, slot := range slots {
 		t.askNew(slot)
 	}
@@ -290,9 +303,7 @@ func (t *Table) dropSet(s Session, id ID) bool {
 	if set == nil {
 		return false
 	}
-	touched := t.discardSet(nil, o, set)
-	o.sets = slices.DeleteFunc(o.sets, func(s lockSet) bool { return s.id == id })
-	t.settle(touched)
+	t.settle(t.discardSet(nil, o, set))
 	return true
 }
 
@@ -300,19 +311,21 @@ func (t *Table) dropSet(s Session, id ID) bool {
 // the resources that it returns.
 func (t *Table) dropSets(o *owner, which func(*lockSet) bool) []uint32 {
 	var touched []uint32
-	o.sets = slices.DeleteFunc(o.sets, func(s lockSet) bool {
-		if !which(&s) {
-			return false
+	var going []ID
+	for set := range o.sets.all {
+		if which(set) {
+			going = append(going, set.id)
 		}
-		touched = t.discardSet(touched, o, &s)
-		return true
-	})
+	}
+	for _, id := range going {
+		touched = t.discardSet(touched, o, o.set(id))
+	}
 	return touched
 }
 
 func everySet(*lockSet) bool { return true }
 
-// discardSet removes the locks of a set and appends where they were.
+// discardSet removes a set and its locks, and appends where they were.
 func (t *Table) discardSet(touched []uint32, o *owner, set *lockSet) []uint32 {
 	for i := range set.entries[:set.asked] {
 		slot := t.findLock(o.session, set.entries[i].ID)
@@ -320,7 +333,7 @@ func (t *Table) discardSet(touched []uint32, o *owner, set *lockSet) []uint32 {
 		t.discard(o, slot)
 	}
 	t.reserved -= len(set.entries) - set.asked
-	o.unname(set)
+	t.removeSet(o, set)
 	return touched
 }
 
@@ -344,8 +357,7 @@ func (r *Restore) sets(s OwnerState, o *owner) {
 			e.Name = slices.Clone(e.Name)
 			set.entries = append(set.entries, e)
 		}
-		r.broken = !o.name(&set) || r.broken
-		o.sets = append(o.sets, set)
+		r.broken = !r.table.addSet(o, set) || r.broken
 		r.table.reserved += len(set.entries) - set.asked
 	}
 }

@@ -8,10 +8,15 @@ func (t *Table) checkSets() error {
 	reserved, members := 0, 0
 	for i := range t.owners {
 		o := &t.owners[i]
-		for j := range o.sets {
-			set := &o.sets[j]
+		if !o.sets.sound() || !o.ended.sound() {
+			return fmt.Errorf("sets or ended requests of session %d are not found where they are", o.session)
+		}
+		for set := range o.sets.all {
 			reserved += len(set.entries) - set.asked
 			members += set.asked
+			if err := t.checkWants(set); err != nil {
+				return err
+			}
 			if err := t.checkSetLocks(o, set); err != nil {
 				return err
 			}
@@ -34,6 +39,16 @@ func (t *Table) checkSets() error {
 		return fmt.Errorf("%d locks belong to sets, %d say so", members, noted)
 	case waits != t.watched.count:
 		return fmt.Errorf("%d requests with terms wait, %d are counted", waits, t.watched.count)
+	}
+	return nil
+}
+
+// checkWants checks that what a set wants is counted.
+func (t *Table) checkWants(set *lockSet) error {
+	for _, e := range set.entries {
+		if t.wants != nil && t.wants[wanted{set.lockspace, string(e.Name)}] < 1 {
+			return fmt.Errorf("set %d wants %q, and nobody is said to", set.id, e.Name)
+		}
 	}
 	return nil
 }

@@ -89,11 +89,10 @@ type owner struct {
 	locks      int
 	frozen     bool
 	doubted    bool // remains that nobody may pass
-	ended      []endedLock
-	over       idSet     // of ended; a clone has none
-	sets       []lockSet // that wait
-	named      idSet     // by sets: they and their locks; a clone has none
-	told       []told    // oldest first
+	ended      roll[endedLock]
+	sets       roll[lockSet] // that wait
+	named      idSet         // by sets: they and their locks; a clone has none
+	told       []told        // oldest first
 }
 
 // idSet has numbers of a session's locks: looking through all that wait, or have

@@ -57,13 +57,11 @@ func (r *Restore) Owner(s OwnerState) {
 		r.ranges.Session(rangeSessionState{Session: s.Session, Frozen: true})
 	}
 	for _, e := range s.Ended {
-		if !r.mayEnd(&e) || o.hasEnded(e.ID) {
+		if !r.mayEnd(&e) || !o.ended.add(endedLock{e.ID, e.Reason, e.Mode, e.Token, e.Changed, e.Detail}) {
 			r.broken = true
 		}
-		o.over.add(e.ID)
-		o.ended = append(o.ended, endedLock{e.ID, e.Reason, e.Mode, e.Token, e.Changed, e.Detail})
 	}
-	r.table.ended += len(s.Ended)
+	r.table.ended += o.ended.count()
 	for _, d := range s.Told {
 		r.broken = r.broken || d.Detail == "" || o.detailOf(d.ID) != ""
 		o.told = append(o.told, told{d.ID, d.Detail})

@@ -34,8 +34,10 @@ type Table struct {
 	waiting    int
 	ended      int // requests whose end their sessions do not know of yet
 	reserved   int // locks that waiting sets have not asked for yet
-	watched    watchList
-	due        []setName // sets of which a lock was granted, until they go on
+	// wants counts for each name the waiting sets that ask for it; a clone has none.
+	wants   map[wanted]int
+	watched watchList
+	due     []setName // sets of which a lock was granted, until they go on
 
 	ranges         rangeTable // files are slots of rangeNames
 	rangeNames     arena[rangeName]
@@ -104,10 +106,9 @@ func (t *Table) Clone() *Table {
 		ranges: *t.ranges.Clone(), rangeNames: t.rangeNames.clone(),
 	}
 	for i := range c.owners {
-		c.owners[i].ended = slices.Clone(c.owners[i].ended)
+		c.owners[i].ended, c.owners[i].sets = c.owners[i].ended.clone(), c.owners[i].sets.clone()
 		c.owners[i].told = slices.Clone(c.owners[i].told)
-		c.owners[i].sets = slices.Clone(c.owners[i].sets)
-		c.owners[i].over, c.owners[i].named = nil, nil
+		c.owners[i].named = nil
 	}
 	for i := range c.spaces {
 		c.spaces[i].members = slices.Clone(c.spaces[i].members)

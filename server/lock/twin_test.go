@@ -209,7 +209,7 @@ func (s *tally) note(w *twins) {
 	s.locks, s.converting, s.waiting = max(s.locks, c.Locks), max(s.converting, c.Converting), max(s.waiting, c.Waiting)
 	frozen := 0
 	for _, o := range w.real.owners {
-		s.sets = max(s.sets, len(o.sets))
+		s.sets = max(s.sets, o.sets.count())
 		if o.frozen {
 			frozen++
 		}

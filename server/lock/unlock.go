@@ -1,8 +1,6 @@
 package lock
 
 import (
-	"slices"
-
 	"lock_gulmd/server/reason"
 )
 
@@ -132,8 +130,7 @@ func (t *Table) discard(o *owner, slot uint32) {
 // end notes for a session how one of its requests ended.
 func (t *Table) end(e endedLock, s Session) {
 	o := t.owner(s)
-	o.ended = append(o.ended, e)
-	o.over.add(e.id)
+	o.ended.add(e)
 	t.ended++
 }
 
@@ -156,21 +153,11 @@ func (e *endedLock) event(s Session) Event {
 	return Event{Session: s, Lock: e.id, Kind: EventDenied, Reason: e.why, Detail: e.detail}
 }
 
-func (o *owner) hasEnded(id ID) bool { return o.over.has(id) }
+func (e endedLock) number() ID { return e.id }
+
+func (o *owner) hasEnded(id ID) bool { return o.ended.has(id) }
 
 // findEnded returns how a request ended, nil if its session knows.
-func (o *owner) findEnded(id ID) *endedLock {
-	if !o.hasEnded(id) {
-		return nil
-	}
-	return &o.ended[slices.IndexFunc(o.ended, func(e endedLock) bool { return e.id == id })]
-}
+func (o *owner) findEnded(id ID) *endedLock { return o.ended.get(id) }
 
-func (o *owner) forget(id ID) bool {
-	if !o.hasEnded(id) {
-		return false
-	}
-	delete(o.over, id)
-	o.ended = slices.DeleteFunc(o.ended, func(e endedLock) bool { return e.id == id })
-	return true
-}
+func (o *owner) forget(id ID) bool { return o.ended.remove(id) }

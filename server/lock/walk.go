@@ -153,11 +153,11 @@ func (t *Table) Owners() []OwnerState {
 	states := make([]OwnerState, 0, len(t.owners))
 	for _, o := range t.owners {
 		state := OwnerState{Session: o.session, Node: o.node, Frozen: o.frozen, Doubted: o.doubted}
-		for _, e := range o.ended {
+		for e := range o.ended.all {
 			state.Ended = append(state.Ended, EndedState{e.id, e.why, e.changed, e.mode, e.token, e.detail})
 		}
-		for i := range o.sets {
-			state.Sets = append(state.Sets, o.sets[i].state())
+		for set := range o.sets.all {
+			state.Sets = append(state.Sets, set.state())
 		}
 		for _, d := range o.told {
 			state.Told = append(state.Told, ToldState{d.id, d.detail})
@@ -253,7 +253,7 @@ func (t *Table) Changed(s Session, seen uint64, events []Event) []Event {
 			}
 		}
 	}
-	for _, e := range o.ended {
+	for e := range o.ended.all {
 		if e.changed > seen {
 			events = append(events, e.event(s))
 		}

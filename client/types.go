@@ -131,8 +131,10 @@ const (
 	// PolicyFence: it must be proved that the node cannot write any more.
 	PolicyFence = Policy(gulmv1.Policy_POLICY_FENCE)
 	// PolicyManual: an operator must acknowledge by the node's name that it is gone
-	// (fence_ack_manual), whatever fence agents have proved. A node that is in such
-	// lockspaces only is not fenced by agents.
+	// (fence_ack_manual), whatever fence agents have proved, or that it has booted
+	// again. Until then what it held blocks everybody, also itself in its next life,
+	// and nobody replays its journal. A node that is in such lockspaces only is not
+	// fenced by agents.
 	PolicyManual = Policy(gulmv1.Policy_POLICY_MANUAL)
 	// PolicyLease: nothing but time, JoinOptions.Lease after the last sign of life.
 	//

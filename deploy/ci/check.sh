@@ -94,7 +94,8 @@ step "tests" go test ./...
 step "invariants after every step" go test -short -tags invariants ./server/lock ./server/state
 
 if [[ $quick == no ]]; then
-	step "twins, 1,000,000 operations" go test ./server/lock -count=1 -run '^TestTwin_bulk$' -operations 1000000
+	step "twins, 1,000,000 operations" go test ./server/lock -count=1 -timeout 20m \
+		-run '^(TestTwin_bulk|TestRangeTwin_bulk|TestRangeSpace_twin)$' -operations 1000000 -range-operations 1000000
 	# The long runs of random operations are for the step above.
 	step "tests with the race detector" with_race
 	step "simulation, 200 schedules" go test ./server/gulmtest -count=1 -timeout 15m -run '^TestSimulation$' -schedules 200 -v

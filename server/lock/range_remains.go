@@ -58,8 +58,13 @@ func (t *rangeTable) bequeath(dropped []rangeRegion, holder uint32, heir Session
 		origin = owner.Origin
 	}
 	to := t.makeHolder(RangeOwner{heir, owner.Number, origin}, t.files.get(file).key)
-	for _, p := range pieces {
-		t.addRemains(to, p)
+	// The stronger first, so that the others are never one with what these divide.
+	for _, kind := range [...]RangeKind{RangeWrite, RangeRead} {
+		for _, p := range pieces {
+			if p.kind == kind {
+				t.addRemains(to, p)
+			}
+		}
 	}
 	t.sweepHolder(holder)
 	return append(dropped, t.regions(file, spans)...)
@@ -68,16 +73,25 @@ func (t *rangeTable) bequeath(dropped []rangeRegion, holder uint32, heir Session
 // addRemains adds a range to remains, which may have been passed by it: of what
 // overlaps, the stronger kind stays.
 func (t *rangeTable) addRemains(holder uint32, p rangePiece) {
-	var strong []rangePiece
+	var strong []rangeSpan
 	t.eachOwn(t.holders.get(holder).ranges, p.start, p.end, func(_ uint32, r *rangeRecord) bool {
 		if r.kind > p.kind {
-			strong = append(strong, rangePiece{rangeSpan{max(r.start, p.start), min(r.end, p.end), r.kind}, r.token, r.stamp})
+			strong = append(strong, r.span())
 		}
 		return true
 	})
-	t.replace(holder, p)
+	// Piece by piece between those: put in whole it would for a moment be one with what
+	// touches it on their far side, which would come out with its token.
+	end := p.end
 	for _, s := range strong {
-		t.replace(holder, s)
+		if s.start > p.start {
+			p.end = s.start - 1
+			t.replace(holder, p)
+		}
+		p.start = s.end + 1
+	}
+	if p.end = end; p.start <= p.end {
+		t.replace(holder, p)
 	}
 }
 

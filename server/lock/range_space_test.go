@@ -343,7 +343,7 @@ func (w *spaceTwins) watched(t *Table) {
 // recoveries and snapshots.
 func TestRangeSpace_twin(t *testing.T) {
 	w := newSpaceTwins(t, rand.New(rand.NewPCG(8, 15)).IntN)
-	for range *rangeOperations / 8 {
+	for range rangeOps() {
 		w.step()
 	}
 	w.compare()
@@ -353,7 +353,7 @@ func TestRangeSpace_twin(t *testing.T) {
 		"gulm 1 ", "gulm 2 ", "gulm 3 ", "gulm 0 DEADLOCK", "gulm 0 IN_USE", "gulm 0 BUSY", "gulm 0 NOT_HELD", "gulm cancel 4 ", "query", "whole",
 		"lock beside parts 0 IN_USE", "remains of wholes",
 	} {
-		if w.seen[must] < 3 {
+		if w.seen[must] < 3 && !testing.Short() {
 			t.Errorf("%q happened %d times", must, w.seen[must])
 		}
 	}

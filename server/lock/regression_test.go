@@ -129,3 +129,42 @@ func TestGulmQuery_deferredSeesReadersOfParts(t *testing.T) {
 		t.Errorf("a query for deferred beside a reader of a part: %+v", r)
 	}
 }
+
+// A range that was left to a node beneath a stronger one gave its token to what lay on
+// the other side of that.
+func TestRangeRemains_tokensStayWithTheirRanges(t *testing.T) {
+	table := &rangeTable{}
+	heir := RemainsOf(1)
+	take := func(start, end uint64, kind RangeKind) uint64 {
+		r := table.Lock(rangeRequest{Owner: RangeOwner{Session: 1}, Start: start, End: end, Kind: kind, Recovery: true})
+		if r.Outcome != Granted {
+			t.Fatalf("%d-%d: %+v", start, end, r)
+		}
+		return r.Token
+	}
+	write, far := take(10, 19, RangeWrite), take(20, 29, RangeRead)
+	table.FreezeIn(1, heir, false, everyFile)
+	near := take(0, 19, RangeRead)
+	table.FreezeIn(1, heir, false, everyFile)
+	f, _ := table.File(0)
+	if len(f.Ranges) != 3 || f.Ranges[0].Token != near || f.Ranges[1].Token != write || f.Ranges[2].Token != far {
+		t.Errorf("remains %+v, granted with tokens %d, %d and %d", f.Ranges, near, write, far)
+	}
+}
+
+// The same, where what divides the two comes to the remains in the same step.
+func TestRangeRemains_tokensStayApartInOneStep(t *testing.T) {
+	table := &rangeTable{}
+	heir := RemainsOf(1)
+	take := func(start, end uint64, kind RangeKind) uint64 {
+		return table.Lock(rangeRequest{Owner: RangeOwner{Session: 1}, Start: start, End: end, Kind: kind, Recovery: true}).Token
+	}
+	old := take(0, 99, RangeRead)
+	table.FreezeIn(1, heir, false, everyFile)
+	near, write := take(0, 9, RangeRead), take(10, 19, RangeWrite)
+	table.FreezeIn(1, heir, false, everyFile)
+	f, _ := table.File(0)
+	if len(f.Ranges) != 3 || f.Ranges[0].Token != near || f.Ranges[1].Token != write || f.Ranges[2].Token != old {
+		t.Errorf("remains %+v, granted with tokens %d, %d and %d", f.Ranges, old, near, write)
+	}
+}

@@ -96,8 +96,12 @@ func (x *Chaos) fault() {
 	pick := x.rnd.IntN(total)
 	for _, f := range faults {
 		if pick -= f.weight; pick < 0 {
+			replaying := x.Cluster.Disk.Replaying()
 			if f.do(x) {
 				x.Seed.Campaign.Sometimes.Hit(f.what)
+				if replaying {
+					x.Seed.Campaign.Sometimes.Hit(f.what + " during a replay")
+				}
 				x.Cluster.opt.Log.Info("fault", "what", f.what)
 			}
 			return
@@ -256,6 +260,7 @@ func (x *Chaos) spoilFencer() bool {
 
 // mend undoes all faults.
 func (x *Chaos) mend() {
+	x.Workload.Calm()
 	for _, name := range x.Cluster.NodeNames() {
 		x.Cluster.Power.Set(name, sim.Behaviour{})
 	}
@@ -289,6 +294,8 @@ func (x *Chaos) recovered() {
 	}
 	c.Await(mendLimit, "the end of all fences", func() bool { return x.pendingFences() == 0 })
 	x.countFences()
+	c.Await(mendLimit, "the end of all recoveries", x.allReplayed)
+	x.Seed.Campaign.Sometimes.Add("recoverer died", c.Disk.RecoverersDied())
 	for _, name := range c.NodeNames() {
 		c.Node(name).die()
 		c.Node(name).wait()
@@ -310,6 +317,27 @@ func (x *Chaos) countFences() {
 			}
 		})
 	}
+}
+
+// allReplayed reports whether no journal is dirty, and no record of a life that is
+// over has not been replayed.
+func (x *Chaos) allReplayed() bool {
+	if x.Cluster.Disk.Unreplayed() != "" {
+		return false
+	}
+	clean := false
+	if s := x.Cluster.Server(x.Cluster.Master()); s != nil {
+		s.View(func(st *state.State) {
+			clean = true
+			for _, p := range st.Journals().Spaces() {
+				for i := range p.Journals {
+					clean = clean && !p.Journals[i].Dirty()
+				}
+				clean = clean && len(p.Late) == 0
+			}
+		})
+	}
+	return clean
 }
 
 func (x *Chaos) pendingFences() int {

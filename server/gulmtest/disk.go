@@ -69,6 +69,10 @@ type Disk struct {
 	blocks     map[string]*block
 	dead       map[string]uint64 // by node: the newest incarnation that cannot write
 	reported   map[string]uint64 // by node: the newest whose fence was said to have succeeded
+	journals   []*journalBlock   // by jid
+	mounting   map[string]bool   // lives that have asked for a mount and do not know of it
+	asks       map[string]int    // how often a life has asked for one
+	cutReplays int               // replays that ended with their machine
 	writes     int
 	violations []Violation
 	dropped    int // violations beyond maxViolations
@@ -113,6 +117,8 @@ func NewDisk(seed uint64) *Disk {
 		blocks:   map[string]*block{},
 		dead:     map[string]uint64{},
 		reported: map[string]uint64{},
+		mounting: map[string]bool{},
+		asks:     map[string]int{},
 	}
 }
 
@@ -150,6 +156,7 @@ func (d *Disk) Granted(h Holder, resource string, mode Mode, token uint64) {
 		d.flag(HoldersOverlap, b, h, other.Holder, "%v was granted %v while %v holds %v", h, mode, other.Holder, other.mode)
 	}
 	d.checkActive(b, h, mode, "was granted")
+	d.checkRecords(b, h, mode)
 	d.checkToken(b, h, mode, token)
 	b.drop(func(other hold) bool { return other.Holder == h })
 	b.holds = append(b.holds, hold{Holder: h, mode: mode, token: token})
@@ -372,6 +379,7 @@ func (d *Disk) kill(node string, incarnation uint64, how string) {
 			op.torn = op.torn || d.isDead(op.Holder)
 		}
 	}
+	d.killReplays()
 }
 
 // dropDead frees the locks of dead incarnations.

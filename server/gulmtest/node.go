@@ -65,7 +65,7 @@ func (n *Node) Boot(program func(ctx context.Context, life *Life)) bool {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	n.cancel, n.done = cancel, done
-	life := &Life{node: n, bootID: fmt.Sprintf("boot-%s-%d", n.Name, n.lives)}
+	life := &Life{node: n, ctx: ctx, bootID: fmt.Sprintf("boot-%s-%d", n.Name, n.lives)}
 	n.life = life
 	go func() {
 		defer close(done)
@@ -118,6 +118,7 @@ func (n *Node) wait() {
 // Life is one life of a node.
 type Life struct {
 	node   *Node
+	ctx    context.Context // ends with the life
 	bootID string
 
 	mu      sync.Mutex

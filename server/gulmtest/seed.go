@@ -132,13 +132,19 @@ type Sometimes struct {
 }
 
 // Hit counts one event.
-func (s *Sometimes) Hit(name string) {
+func (s *Sometimes) Hit(name string) { s.Add(name, 1) }
+
+// Add counts n events of one kind.
+func (s *Sometimes) Add(name string, n int) {
+	if n == 0 {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.counts == nil {
 		s.counts = map[string]int{}
 	}
-	s.counts[name]++
+	s.counts[name] += n
 }
 
 // Count returns how often an event was counted.

@@ -36,6 +36,13 @@ const (
 	TokenBackwards Kind = "token went backwards"
 	// LostIncrement: a read-modify-write was undone by another.
 	LostIncrement Kind = "lost increment"
+	// GrantBeforeReplay: a lock was granted, or a journal mounted, although a record
+	// of a dead or departed life was not replayed.
+	GrantBeforeReplay Kind = "grant before replay"
+	// JournalShared: two lives that may both be writing used one journal.
+	JournalShared Kind = "journal shared"
+	// ReplayedAgain: somebody was asked to replay what the servers knew was replayed.
+	ReplayedAgain Kind = "replayed again"
 )
 
 // Violation is one broken rule.

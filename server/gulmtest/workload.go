@@ -26,9 +26,25 @@ type Workload struct {
 	// asks; careless ones rely on the servers alone, which must suffice as long
 	// as fences are true.
 	Careful bool
+	// Journals, if not 0, is how many journals the file system has: nodes mount it,
+	// write records, unmount, withdraw, and replay what others left.
+	Journals int
 
-	mu   sync.Mutex
-	done map[string]int // completed rounds by node
+	mu     sync.Mutex
+	done   map[string]int // completed rounds by node
+	calmed chan struct{}  // closed by Calm
+}
+
+// Calm lets nodes give up no mounts any more.
+func (w *Workload) Calm() { close(w.calm()) }
+
+func (w *Workload) calm() chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.calmed == nil {
+		w.calmed = make(chan struct{})
+	}
+	return w.calmed
 }
 
 // Rounds returns how many rounds the workers of a node have completed.
@@ -52,19 +68,31 @@ func (w *Workload) run(ctx context.Context, life *Life) {
 	if err != nil {
 		return
 	}
+	var all sync.WaitGroup
+	all.Go(func() { w.watch(ctx, n) })
+	if w.Journals > 0 {
+		w.sail(ctx, life, n)
+	} else {
+		w.crew(ctx, life, n)
+	}
+	all.Wait()
+	if ctx.Err() == nil {
+		sleepCtx(ctx, 20*time.Second)
+	}
+}
+
+// crew works without a mount.
+func (w *Workload) crew(ctx context.Context, life *Life, n *client.Node) {
 	ls, err := n.Join(ctx, "fs", client.JoinOptions{OnBlocking: func(*client.Lock, client.Mode) { w.hit("asked to give way") }})
 	if err != nil {
 		return
 	}
 	var workers sync.WaitGroup
 	for i := range w.Workers {
-		workers.Go(func() { w.work(ctx, life, ls, i) })
+		x := w.worker(life, ls, i, nil)
+		workers.Go(func() { x.work(ctx, ctx) })
 	}
-	workers.Go(func() { w.watch(ctx, n) })
 	workers.Wait()
-	if ctx.Err() == nil {
-		sleepCtx(ctx, 20*time.Second)
-	}
 }
 
 func (w *Workload) hit(name string) { w.Seed.Campaign.Sometimes.Hit(name) }
@@ -96,54 +124,78 @@ func (w *Workload) watch(ctx context.Context, n *client.Node) {
 	}
 }
 
-// work does rounds until the life or the incarnation ends.
-func (w *Workload) work(ctx context.Context, life *Life, ls *client.Lockspace, number int) {
+// worker is one program of a node.
+type worker struct {
+	w      *Workload
+	life   *Life
+	ls     *client.Lockspace
+	holder Holder
+	rnd    *rand.Rand
+	berth  *berth // nil without a mount
+}
+
+func (w *Workload) worker(life *Life, ls *client.Lockspace, number int, b *berth) *worker {
 	name := life.Node().Name
-	rnd := w.Seed.Rand(fmt.Sprintf("%s/%s/%d", name, life.bootID, number))
-	holder := Holder{Node: name, Incarnation: ls.Node().Incarnation(), Owner: fmt.Sprintf("w%d", number)}
-	for ctx.Err() == nil {
-		err := w.round(ctx, life, ls, holder, rnd)
-		if errors.Is(err, client.ErrNodeExpired) || errors.Is(err, client.ErrNoSession) || errors.Is(err, client.ErrStaleIncarnation) {
+	actor := fmt.Sprintf("%s/%s/%d", name, life.bootID, number)
+	if b != nil {
+		actor = fmt.Sprintf("%s/%d", actor, b.number)
+	}
+	return &worker{
+		w: w, life: life, ls: ls, rnd: w.Seed.Rand(actor), berth: b,
+		holder: Holder{Node: name, Incarnation: ls.Node().Incarnation(), Owner: fmt.Sprintf("w%d", number)},
+	}
+}
+
+// work does rounds until the life or the incarnation ends, or ask does, after which
+// it asks for nothing more.
+func (x *worker) work(ctx, ask context.Context) {
+	name := x.life.Node().Name
+	for ask.Err() == nil {
+		err := x.round(ctx, ask)
+		if overForGood(err) {
 			return
 		}
 		if err == nil {
-			w.mu.Lock()
-			if w.done == nil {
-				w.done = map[string]int{}
+			x.w.mu.Lock()
+			if x.w.done == nil {
+				x.w.done = map[string]int{}
 			}
-			w.done[name]++
-			w.mu.Unlock()
+			x.w.done[name]++
+			x.w.mu.Unlock()
 		}
-		sleepCtx(ctx, time.Duration(rnd.IntN(300))*time.Millisecond)
+		sleepCtx(ask, time.Duration(x.rnd.IntN(300))*time.Millisecond)
 	}
 }
 
 // round takes one lock, uses it, and gives it back.
-func (w *Workload) round(ctx context.Context, life *Life, ls *client.Lockspace, h Holder, rnd *rand.Rand) error {
-	resource := fmt.Sprintf("r%d", rnd.IntN(w.Resources))
+func (x *worker) round(ctx, ask context.Context) error {
+	rnd := x.rnd
+	resource := fmt.Sprintf("r%d", rnd.IntN(x.w.Resources))
 	mode := []client.Mode{client.EX, client.EX, client.PW, client.PR, client.CW, client.CR}[rnd.IntN(6)]
-	lockCtx, cancel := ctx, context.CancelFunc(func() {})
+	if x.berth.readOnly() {
+		mode = client.PR
+	}
+	lockCtx, cancel := ask, context.CancelFunc(func() {})
 	if rnd.IntN(4) == 0 { // this one will not wait for ever
-		lockCtx, cancel = context.WithTimeout(ctx, time.Duration(rnd.IntN(2000))*time.Millisecond)
+		lockCtx, cancel = context.WithTimeout(ask, time.Duration(rnd.IntN(2000))*time.Millisecond)
 	}
 	defer cancel()
-	take := ls.Lock
+	take := x.ls.Lock
 	if rnd.IntN(6) == 0 {
-		take = ls.TryLock
+		take = x.ls.TryLock
 	}
 	l, err := take(lockCtx, resource, mode)
 	if err != nil {
-		w.countRefusal(err)
+		x.w.countRefusal(err)
 		return err
 	}
-	defer func() { _ = l.Unlock() }() // fails only when the session is over
-	if err := w.use(ctx, life, l, h, rnd); err != nil {
-		return err
+	if err = x.use(ctx, l); err == nil && rnd.IntN(3) == 0 {
+		err = x.convert(ctx, l)
 	}
-	if rnd.IntN(3) != 0 {
-		return nil
+	if err == nil || x.berth == nil {
+		_ = l.Unlock() // fails only when the session is over
 	}
-	return w.convert(ctx, life, l, h, rnd)
+	return err
 }
 
 func (w *Workload) countRefusal(err error) {
@@ -157,54 +209,76 @@ func (w *Workload) countRefusal(err error) {
 
 // convert changes the mode of a held lock and uses it again. The disk believes
 // in the weaker of the two modes meanwhile.
-func (w *Workload) convert(ctx context.Context, life *Life, l *client.Lock, h Holder, rnd *rand.Rand) error {
-	wanted := []client.Mode{client.NL, client.CR, client.PR, client.EX}[rnd.IntN(4)]
-	w.Cluster.Disk.Granted(h, l.Name(), Mode(client.NL), l.Token())
+func (x *worker) convert(ctx context.Context, l *client.Lock) error {
+	disk, h := x.w.Cluster.Disk, x.holder
+	wanted := []client.Mode{client.NL, client.CR, client.PR, client.EX}[x.rnd.IntN(4)]
+	if x.berth.readOnly() {
+		wanted = min(wanted, client.PR)
+	}
+	disk.Granted(h, l.Name(), Mode(client.NL), l.Token())
 	limited, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if err := l.Convert(limited, wanted); err != nil {
-		w.Cluster.Disk.Released(h, l.Name())
+		disk.Released(h, l.Name())
+		if ctx.Err() == nil && !overForGood(err) {
+			_ = l.Unlock() // nothing was changed since the last flush
+		}
 		return err
 	}
-	w.hit("converted")
-	return w.use(ctx, life, l, h, rnd)
+	x.w.hit("converted")
+	return x.use(ctx, l)
 }
 
-// use writes under a lock that is held, and tells the disk so.
-func (w *Workload) use(ctx context.Context, life *Life, l *client.Lock, h Holder, rnd *rand.Rand) error {
-	if err := life.Await(ctx); err != nil {
+// use writes under a lock that is held, and tells the disk so. With a journal it
+// returns when nothing of that is in the journal only, or an error.
+func (x *worker) use(ctx context.Context, l *client.Lock) error {
+	if err := x.life.Await(ctx); err != nil {
 		return err
 	}
-	disk, mode := w.Cluster.Disk, Mode(l.Mode())
-	if w.Careful && l.Valid() != nil {
+	if x.w.Careful && l.Valid() != nil {
 		return nil
 	}
+	if err := x.writeAll(ctx, l); err != nil {
+		return err
+	}
+	return x.berth.flush(ctx, x.holder, l)
+}
+
+func (x *worker) writeAll(ctx context.Context, l *client.Lock) error {
+	disk, h, mode := x.w.Cluster.Disk, x.holder, Mode(l.Mode())
 	disk.Granted(h, l.Name(), mode, l.Token())
 	defer disk.Released(h, l.Name())
-	for range 1 + rnd.IntN(4) {
-		sleepCtx(ctx, time.Duration(rnd.IntN(150))*time.Millisecond)
-		if err := life.Await(ctx); err != nil {
+	for range 1 + x.rnd.IntN(4) {
+		sleepCtx(ctx, time.Duration(x.rnd.IntN(150))*time.Millisecond)
+		if err := x.life.Await(ctx); err != nil {
 			return err
 		}
-		if w.Careful && l.Valid() != nil {
-			w.hit("holder stopped in time")
+		if x.w.Careful && l.Valid() != nil {
+			x.w.hit("holder stopped in time")
 			return nil
 		}
 		if !mode.Writes() {
 			continue
 		}
-		write := Write{Holder: h, Resource: l.Name(), Mode: mode, Token: l.Token(), Data: []byte(h.String())}
-		var err error
-		if mode.Exclusive() {
-			_, err = disk.Increment(write)
-		} else {
-			err = disk.Write(write)
-		}
-		if err != nil {
+		if err := x.write(l, mode); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// write changes what the lock protects, after a record of that in the journal.
+func (x *worker) write(l *client.Lock, mode Mode) error {
+	disk, h := x.w.Cluster.Disk, x.holder
+	if err := x.berth.record(h, l.Name(), mode); err != nil {
+		return err
+	}
+	write := Write{Holder: h, Resource: l.Name(), Mode: mode, Token: l.Token(), Data: []byte(h.String())}
+	if mode.Exclusive() {
+		_, err := disk.Increment(write)
+		return err
+	}
+	return disk.Write(write)
 }
 
 // sleepCtx sleeps for d or until ctx ends.

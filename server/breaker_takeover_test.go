@@ -171,3 +171,37 @@ func (w *world) downServer() string {
 	w.t.Fatal("all servers run")
 	return ""
 }
+
+// TestBreaker_WhoCameBackAndLoggedOut: nodes under leases only are expired during the
+// pause that they caused. They are back when a newer life has logged in, also if that
+// has logged out by now: nothing is missing, and the pause ends.
+func TestBreaker_WhoCameBackAndLoggedOut(t *testing.T) {
+	bubble(t, six, func(t *testing.T, w *world) {
+		users := w.bootAll(6)
+		for _, u := range users[:4] {
+			u.leaseOnly()
+			w.Node(u.name).Kill()
+		}
+		w.awaitPause()
+		for _, u := range users[:4] {
+			w.awaitState(u.name, member.Fenced, 2*time.Minute)
+		}
+		time.Sleep(2 * window)
+		if b := w.breaker(); !b.Paused || len(w.Power.Calls()) > 0 {
+			t.Fatalf("while they are missing: %+v, agents ran %d times", b, len(w.Power.Calls()))
+		}
+		for _, u := range users[:4] {
+			again := w.boot(u.name)
+			if err := again.node.Logout(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			w.awaitState(u.name, member.LoggedOut, time.Minute)
+		}
+		w.Await(2*time.Minute, "an end of the pause", func() bool { return !w.breaker().Paused })
+		if got := w.vanished(); len(got) != 0 {
+			t.Errorf("still vanished are %v", got)
+		}
+		w.Node("n5").Kill()
+		w.awaitState("n5", member.Fenced, time.Minute)
+	})
+}

@@ -53,8 +53,10 @@ type census struct {
 	// were expired within the window.
 	missing, known map[string]bool
 	// vanished are the lives that the state lists, over those of them that vanished
-	// before the window.
+	// before the window. back are those of which a newer life has logged in since, be
+	// it that this one has logged out again.
 	vanished, over []member.Life
+	back           map[member.Life]bool
 	breaker        state.Breaker
 	// longest is the longest silence that any node is allowed.
 	longest time.Duration
@@ -62,7 +64,7 @@ type census struct {
 
 // count adds those that vanished within the window to a look. While fencing is
 // paused because of them the window stands still: a pause waits for the nodes to
-// come back, so one counts until a newer life of it is logged in.
+// come back, so one counts until a newer life of it has logged in.
 func (t *term) count(c *census) {
 	held := c.breaker.Paused && c.breaker.Operator == ""
 	gone := make(map[member.Life]time.Time, len(c.vanished))
@@ -72,13 +74,9 @@ func (t *term) count(c *census) {
 			at = time.Now()
 		}
 		gone[l] = at
-		over := time.Since(at) > t.m.cfg.Breaker.Window
-		switch {
-		case over && !held:
+		if over := time.Since(at) > t.m.cfg.Breaker.Window; over && (!held || c.back[l]) {
 			c.over = append(c.over, l)
 			continue
-		case over && c.known[l.Node]:
-			continue // it is back
 		}
 		c.missing[l.Node], c.known[l.Node] = true, true
 	}

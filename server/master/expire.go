@@ -123,7 +123,7 @@ func (t *term) judge(ctx context.Context) error {
 func (t *term) look() *look {
 	l := &look{
 		alone: map[uint64]bool{}, leases: map[uint64]time.Duration{}, seen: map[uint64]uint64{},
-		census: census{missing: map[string]bool{}, known: map[string]bool{}},
+		census: census{missing: map[string]bool{}, known: map[string]bool{}, back: map[member.Life]bool{}},
 	}
 	var nodes []member.Node
 	t.m.cfg.Machine.View(func(s *state.State) {
@@ -142,6 +142,11 @@ func (t *term) look() *look {
 			return known
 		})
 		l.vanished, l.breaker = append(l.vanished, s.Vanished()...), s.Breaker()
+		for _, x := range l.vanished {
+			if n, _ := s.Members().Node(x.Node); n.Incarnation > x.Incarnation {
+				l.back[x] = true
+			}
+		}
 	})
 	t.hear(l.sessions)
 	t.beats.counts(l.alone)

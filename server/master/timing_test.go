@@ -140,10 +140,13 @@ func TestTiming_Window(t *testing.T) {
 		const window = 30 * time.Second
 		tm := &term{m: New(Config{Breaker: Breaker{Window: window}})}
 		l := member.Life{Node: "n1", Incarnation: 1}
-		count := func(b state.Breaker, known ...string) *census {
-			c := &census{missing: map[string]bool{}, known: map[string]bool{}, vanished: []member.Life{l}, breaker: b}
-			for _, k := range known {
-				c.known[k] = true
+		count := func(b state.Breaker, back ...member.Life) *census {
+			c := &census{
+				missing: map[string]bool{}, known: map[string]bool{}, back: map[member.Life]bool{},
+				vanished: []member.Life{l}, breaker: b,
+			}
+			for _, l := range back {
+				c.back[l] = true
 			}
 			tm.count(c)
 			return c
@@ -165,7 +168,7 @@ func TestTiming_Window(t *testing.T) {
 		if c := count(state.Breaker{Paused: true}); !c.missing["n1"] || len(c.over) != 0 {
 			t.Errorf("a tick later, paused: %+v", c)
 		}
-		if c := count(state.Breaker{Paused: true}, "n1"); c.missing["n1"] || len(c.over) != 0 {
+		if c := count(state.Breaker{Paused: true}, l); c.missing["n1"] || len(c.over) != 1 {
 			t.Errorf("a tick later, paused, and the node is back: %+v", c)
 		}
 		tm = &term{m: tm.m} // another master

@@ -244,6 +244,7 @@ func (t *term) expireNode(ctx context.Context, s suspect, why string) (bool, err
 	n := s.node
 	life := member.Life{Node: n.Name, Incarnation: n.Incarnation}
 	t.leases.begin(life, t.beats.heardAt(s.all))
+	defer t.leaseBegun(life)
 	result, err := t.do(ctx, state.Expire{
 		Term: t.number, Life: life, Session: s.session.Number, Seen: s.seen, Silent: s.silent.Milliseconds(), Reason: why,
 	})
@@ -261,9 +262,9 @@ func (t *term) expireNode(ctx context.Context, s suspect, why string) (bool, err
 }
 
 // ForceExpire declares a logged-in node dead on an operator's word, also while
-// automatic fencing is paused; it is then fenced, if anything of it waits for that. From here on no beat of it is
-// acknowledged, unless the state refuses. Errors as for Do, and ErrInvalid
-// without an operator or a reason, ErrUnknownNode, ErrWrongState.
+// automatic fencing is paused; it is then fenced, if anything of it waits for that.
+// From here on no beat of it is acknowledged, unless the state refuses. Errors as for
+// Do, and ErrInvalid without an operator or a reason, ErrUnknownNode, ErrWrongState.
 func (m *Master) ForceExpire(ctx context.Context, node, operator, why string) error {
 	t, err := m.master()
 	if err != nil {
@@ -280,6 +281,7 @@ func (m *Master) ForceExpire(ctx context.Context, node, operator, why string) er
 	life := member.Life{Node: node, Incarnation: n.Incarnation}
 	t.beats.doom(all)
 	t.leases.begin(life, t.beats.heardAt(all))
+	defer t.leaseBegun(life)
 	result, err := t.do(ctx, state.Expire{
 		Term: t.number, Life: life, Seen: ^uint64(0), Reason: "forced: " + why, Operator: operator,
 	})

@@ -23,8 +23,7 @@ type leases struct {
 }
 
 // begin notes the last sign of life of a life that is to be expired: before that is
-// proposed, so that whoever finds it expired knows. One that the state refuses is
-// overwritten the next time.
+// proposed, so that whoever finds it expired knows.
 func (l *leases) begin(life member.Life, at time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -48,6 +47,15 @@ func (l *leases) forget(life member.Life) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.began, life)
+}
+
+// leaseBegun is for a life whose expiry was proposed: if no lease of it is to end,
+// because the state refused, or it has none, or they are over, nobody asks any more
+// since when it was silent.
+func (t *term) leaseBegun(life member.Life) {
+	if _, pending := t.nextLease(life); !pending {
+		t.leases.forget(life)
+	}
 }
 
 // clock returns for how long this server has run in time since the term began: the

@@ -75,8 +75,13 @@ func TestS5_LeaseEndsAfterItsTime(t *testing.T) {
 		says(t, w, "n1")
 		at := x.granted(time.Minute)
 		inTime(t, "granted", last, at, lease)
-		if lost := n1.told(client.EventLost); len(lost) != 1 || old.Valid() == nil {
-			t.Errorf("n1 was told %v, its lock is good: %v", lost, old.Valid())
+		lost := n1.told(client.EventLost)
+		if len(lost) != 1 || old.Valid() == nil {
+			t.Fatalf("n1 was told %v, its lock is good: %v", lost, old.Valid())
+		}
+		// It knew before the servers declared it dead, and long before the grant.
+		if dead := w.expiredAt("n1"); !lost[0].At.Before(dead) || at.Sub(lost[0].At) < lease-expiry {
+			t.Errorf("n1 knew at %v, was expired at %v, its lock was granted at %v", lost[0].At, dead, at)
 		}
 		if x.lock.Token() <= old.Token() {
 			t.Errorf("token %d after %d", x.lock.Token(), old.Token())

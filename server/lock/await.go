@@ -149,8 +149,8 @@ func (t *Table) Policies(s Session) [policies]bool {
 			under[t.spaces[i].policy] = true
 		}
 	}
-	if t.owner(s) == nil {
-		return under
+	if !s.ofNode() || t.owner(s) == nil {
+		return under // a session has nothing where it is no member
 	}
 	for slot := t.owner(s).head; slot != 0; slot = t.locks.get(slot).after {
 		under[t.PolicyOf(t.resources.get(t.locks.get(slot).resource).lockspace)] = true

@@ -17,7 +17,7 @@ var reading = []string{
 	"AllDeadlocks", "Deadlocks", "Explain",
 	"WalkRanges", "HasIn", "LeftIn",
 	"Awaits", "Policies", "PolicyOf", "SpacesOf",
-	"LeaseOf", "Leases",
+	"LeaseOf", "Leases", "LongestLease",
 }
 
 // TestInvariants_everywhere: whatever else can be called checks the table with

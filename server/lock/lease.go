@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"cmp"
 	"slices"
 
 	"lock_gulmd/server/reason"
@@ -44,36 +45,35 @@ type Lease struct {
 func (t *Table) Leases(s Session) []Lease {
 	var leases []Lease
 	for i := range t.spaces {
-		sp := &t.spaces[i]
-		if sp.policy != PolicyLease || !s.ofNode() && !sp.joined(s) {
-			continue // a session has nothing where it is no member
-		}
-		l := Lease{sp.number, sp.lease, t.heldIn(s, sp.number)}
-		if l.Held > 0 || !s.ofNode() {
-			leases = append(leases, l)
+		if sp := &t.spaces[i]; sp.policy == PolicyLease && (s.ofNode() || sp.joined(s)) {
+			leases = append(leases, Lease{Lockspace: sp.number, Time: sp.lease})
 		}
 	}
-	return leases
+	if len(leases) == 0 {
+		return nil // a session has nothing where it is no member
+	}
+	t.countHeld(s, leases)
+	return slices.DeleteFunc(leases, func(l Lease) bool { return s.ofNode() && l.Held == 0 })
 }
 
-// heldIn counts the locks and ranges that an owner has in a lockspace.
-func (t *Table) heldIn(s Session, lockspace uint32) int {
-	n := 0
-	if o := t.owner(s); o != nil {
-		for slot := o.head; slot != 0; slot = t.locks.get(slot).after {
-			if t.resources.get(t.locks.get(slot).resource).lockspace == lockspace {
-				n++
-			}
+// countHeld counts the locks and ranges that an owner has in lockspaces, which are in
+// the order of their numbers.
+func (t *Table) countHeld(s Session, leases []Lease) {
+	count := func(lockspace uint32) {
+		i, ok := slices.BinarySearchFunc(leases, lockspace, func(l Lease, n uint32) int { return cmp.Compare(l.Lockspace, n) })
+		if ok {
+			leases[i].Held++
 		}
 	}
-	here := t.filesOf(lockspace)
-	t.ranges.eachHolder(t.ranges.findSession(s), func(h *rangeHolder) bool {
-		if here(t.ranges.files.get(h.file).key) {
-			n++
+	if o := t.owner(s); o != nil {
+		for slot := o.head; slot != 0; slot = t.locks.get(slot).after {
+			count(t.resources.get(t.locks.get(slot).resource).lockspace)
 		}
+	}
+	t.ranges.eachHolder(t.ranges.findSession(s), func(h *rangeHolder) bool {
+		count(t.rangeNames.get(t.ranges.files.get(h.file).key).lockspace)
 		return true
 	})
-	return n
 }
 
 // LeaseOf returns the time-to-live of a lockspace, milliseconds: 0 if there is none of

@@ -91,6 +91,9 @@ func (s *State) LeasesOf(name string) []lock.Lease {
 		return nil
 	}
 	all := s.leases(&n)
+	if len(all) == 0 {
+		return nil // before its locks are looked at: this is asked after every log entry
+	}
 	longest := uint32(0)
 	if s.policies(&n).leaseOnly() {
 		for _, l := range all {
@@ -117,13 +120,9 @@ func (s *State) LeaseExpired() []member.Life {
 }
 
 // LeaseOf returns the longest time-to-live, milliseconds, of the lockspaces under
-// lock.PolicyLease that a session has joined or has something in; 0 for none.
+// lock.PolicyLease that a session has joined; 0 for none.
 func (s *State) LeaseOf(session uint64) int64 {
-	longest := uint32(0)
-	for _, l := range s.locks.Leases(lock.Session(session)) {
-		longest = max(longest, l.Time)
-	}
-	return int64(longest)
+	return int64(s.locks.LongestLease(lock.Session(session)))
 }
 
 // Unfenced reports whether nothing of a node, once it is expired, would wait for more

@@ -92,7 +92,7 @@ func (s *State) LeasesOf(name string) []lock.Lease {
 	}
 	all := s.leases(&n)
 	if len(all) == 0 {
-		return nil // before its locks are looked at: this is asked after every log entry
+		return nil // before its locks are looked at: this is asked whenever a node changes
 	}
 	longest := uint32(0)
 	if s.policies(&n).leaseOnly() {

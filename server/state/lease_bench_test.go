@@ -8,7 +8,7 @@ import (
 	"lock_gulmd/server/state"
 )
 
-// BenchmarkLeaseExpired is what a master asks after every log entry while a node is
+// BenchmarkLeaseExpired is what a master asks whenever a node changes, while one is
 // dead that had 100,000 locks in a lockspace under a fence.
 func BenchmarkLeaseExpired(b *testing.B) {
 	c := newCluster(b, state.Limits{})

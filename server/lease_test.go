@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -397,6 +398,50 @@ func TestLease_Joins(t *testing.T) {
 		_, err := a.Mount(t.Context(), client.MountOptions{Journals: 2, OnRecover: func(context.Context, client.Recovery) error { return nil }})
 		if !is(err, gulmerr.ErrNoProof) {
 			t.Errorf("mounted: %v", err)
+		}
+	})
+}
+
+// TestLease_LastByAReplay: a node that died is in nothing but a lockspace under a lease
+// when another has replayed the journal that it gave up before, and that changes no
+// node: its lease settles it all the same.
+func TestLease_LastByAReplay(t *testing.T) {
+	bubble(t, gulmtest.ClusterOptions{}, func(t *testing.T, w *world) {
+		n1, n2 := w.boot("n1"), w.boot("n2")
+		n1.leaseOnly()
+		replayed, done := make(chan struct{}), make(chan struct{})
+		end := sync.OnceFunc(func() { close(done) })
+		defer end()
+		var mounts [2]*client.Mount
+		for i, n := range []*user{n1, n2} {
+			m, err := n.under(client.PolicyManual).Mount(t.Context(), client.MountOptions{Journals: 2, OnRecover: func(ctx context.Context, _ client.Recovery) error {
+				close(replayed)
+				<-done
+				return nil
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if mounts[i] = m; i == 0 {
+				if err := m.OthersMayMount(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := mounts[0].Withdraw(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		<-replayed
+		w.cut("n1")
+		w.awaitState("n1", member.Expired, time.Minute)
+		time.Sleep(10 * lease)
+		if n := w.member("n1"); n.State != member.Expired {
+			t.Fatalf("n1 is %v while the journal that it gave up is not replayed", n.State)
+		}
+		end()
+		w.awaitState("n1", member.Fenced, lease)
+		if f := w.member("n1").Fence; f.State != member.FenceLeaseEnded || len(w.Power.CallsFor("n1")) > 0 {
+			t.Errorf("the record says %+v, agents ran %d times", f, len(w.Power.CallsFor("n1")))
 		}
 	})
 }

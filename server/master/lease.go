@@ -11,7 +11,8 @@ import (
 	"lock_gulmd/server/state"
 )
 
-// leaseRetry is the pause after an end of a lease that was not committed.
+// leaseRetry is the pause after an end of a lease that was not committed, and between two
+// looks whether more than the leases of an expired life is still waited for.
 const leaseRetry = time.Second
 
 // leases are since when expired lives have been silent, on the term's own clock (see
@@ -49,11 +50,10 @@ func (l *leases) forget(life member.Life) {
 	delete(l.began, life)
 }
 
-// leaseBegun is for a life whose expiry was proposed: if no lease of it is to end,
-// because the state refused, or it has none, or they are over, nobody asks any more
-// since when it was silent.
+// leaseBegun is for a life whose expiry was proposed: if the state refused, or it has no
+// lease, nobody asks any more since when it was silent.
 func (t *term) leaseBegun(life member.Life) {
-	if _, pending := t.nextLease(life); !pending {
+	if _, waits := t.nextLease(life); waits == settledLease {
 		t.leases.forget(life)
 	}
 }
@@ -92,7 +92,7 @@ func (b *beats) heardAt(all []uint64) time.Duration {
 }
 
 // endLeases releases what expired nodes held under lock.PolicyLease, when its time has
-// passed: one worker for each life that has such a lease.
+// passed: one worker for each life that is in such a lockspace, until it is settled.
 func (t *term) endLeases(ctx context.Context) error {
 	return t.tend(ctx, func(s *state.State) []member.Life { return s.LeaseExpired() }, t.endLeasesOf)
 }
@@ -103,9 +103,13 @@ func (t *term) endLeasesOf(ctx context.Context, l member.Life) {
 	defer t.leases.forget(l)
 	since := t.leases.since(l, t.beats.clock())
 	for ctx.Err() == nil {
-		next, ok := t.nextLease(l)
-		if !ok {
+		next, waits := t.nextLease(l)
+		if waits == settledLease {
 			return
+		}
+		if waits == idleLease {
+			sleep(ctx, leaseRetry)
+			continue
 		}
 		silent := t.beats.clock() - since
 		if left := t.m.leaseLimit(next) - silent; left > 0 {
@@ -125,7 +129,7 @@ func (t *term) endLeasesOf(ctx context.Context, l member.Life) {
 			log.Warn("lease has ended, which is not committed yet", "err", err)
 			sleep(ctx, leaseRetry)
 		case result.Reason != reason.None:
-			return // settled meanwhile, or of a newer term
+			sleep(ctx, leaseRetry) // settled meanwhile, or of a newer term
 		case len(result.Ended) > 0:
 			t.m.counters.leases.Add(1)
 			log.Info("lease ended, the node is settled without a fence", "dur", silent)
@@ -136,19 +140,34 @@ func (t *term) endLeasesOf(ctx context.Context, l member.Life) {
 	}
 }
 
-// nextLease returns the lease of an expired life that ends next.
-func (t *term) nextLease(l member.Life) (next lock.Lease, found bool) {
+// waiting says what of a life waits for its leases.
+type waiting int
+
+const (
+	// settledLease: nothing ever will, since the life is settled or has no lease.
+	settledLease waiting = iota
+	// idleLease: nothing now, but the end of the life may when what else it is fenced
+	// for is gone.
+	idleLease
+	// pendingLease: its locks, or its end.
+	pendingLease
+)
+
+// nextLease returns the lease of an expired life that ends next, if something waits for
+// one.
+func (t *term) nextLease(l member.Life) (next lock.Lease, waits waiting) {
 	t.m.cfg.Machine.View(func(s *state.State) {
-		if n, _ := s.Members().Node(l.Node); n.Incarnation != l.Incarnation {
+		if n, _ := s.Members().Node(l.Node); n.Incarnation != l.Incarnation || n.State != member.Expired || len(s.LeasesJoined(l.Node)) == 0 {
 			return
 		}
+		waits = idleLease
 		for _, x := range s.LeasesOf(l.Node) {
-			if !found || x.Time < next.Time {
-				next, found = x, true
+			if waits == idleLease || x.Time < next.Time {
+				next, waits = x, pendingLease
 			}
 		}
 	})
-	return next, found
+	return next, waits
 }
 
 // leaseLimit is how long a life must have been silent for a lease to end: its time,

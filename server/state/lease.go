@@ -113,10 +113,15 @@ func (s *State) LeasesJoined(name string) []lock.Lease {
 	return s.leases(&n)
 }
 
-// LeaseExpired returns the lives that are expired and have a lease that has not ended,
-// by node name.
+// LeaseExpired returns the lives that are expired and in lockspaces under
+// lock.PolicyLease, by node name, also those whose leases there are over: a journal that
+// another node replays may be the last that such a life is fenced for, and then its
+// leases settle it.
 func (s *State) LeaseExpired() []member.Life {
-	return slices.DeleteFunc(s.members.Pending(), func(l member.Life) bool { return len(s.LeasesOf(l.Node)) == 0 })
+	return slices.DeleteFunc(s.members.Pending(), func(l member.Life) bool {
+		n, _ := s.members.Node(l.Node)
+		return len(s.leases(&n)) == 0
+	})
 }
 
 // LeaseOf returns the longest time-to-live, milliseconds, of the lockspaces under

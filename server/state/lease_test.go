@@ -150,7 +150,7 @@ func TestLease_mixed(t *testing.T) {
 		if len(r.Events) != 1 || r.Events[0].Lock != 1 || len(r.Ended) > 0 {
 			t.Fatalf("policy %d: the end of the lease brought %+v", other, r)
 		}
-		if n, _ := c.Members().Node("a"); n.State != member.Expired || n.Fence.State != member.FenceWanted || len(c.LeaseExpired()) > 0 {
+		if n, _ := c.Members().Node("a"); n.State != member.Expired || n.Fence.State != member.FenceWanted || len(c.LeasesOf("a")) > 0 {
 			t.Fatalf("policy %d: the record says %+v, leases %v", other, n, c.LeasesOf("a"))
 		}
 		if r := c.leaseEnded("a", 1, 1<<40); r.Reason != reason.NotPending {
